@@ -1,0 +1,1 @@
+// BlockExport: see docs/architecture.md.

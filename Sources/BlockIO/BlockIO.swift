@@ -1,0 +1,1 @@
+// BlockIO: see docs/architecture.md.

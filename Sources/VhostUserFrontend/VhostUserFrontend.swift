@@ -1,0 +1,1 @@
+// VhostUserFrontend: see docs/architecture.md.
