@@ -1,0 +1,65 @@
+/// Why a region table was refused.
+public enum GuestMemoryError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// The region at this index of the given table has no bytes.
+    case emptyRegion(Int)
+    /// The region at this index ends past 2^64, in guest or in front-end addresses.
+    case addressOverflow(Int)
+    /// Two regions claim the same guest addresses; the number is the guest address where the second of them begins.
+    case overlap(UInt64)
+
+    /// The refusal as a person reads it.
+    public var description: String {
+        switch self {
+        case .emptyRegion(let index): "memory region \(index) has size 0"
+        case .addressOverflow(let index): "memory region \(index) ends past 2^64"
+        case .overlap(let address): "memory regions overlap at guest address 0x\(String(address, radix: 16))"
+        }
+    }
+}
+
+/// An immutable snapshot of a guest's memory table.
+///
+/// A change of the table makes a new snapshot; the old one, and with it the mappings it retains, goes when the last poller has let go of it.
+/// Any thread may use it.
+///
+/// Safety: the pointer is written once in init, read-only after that and freed in deinit, hence both marks.
+@safe
+public final class GuestMemory: @unchecked Sendable {
+    @usableFromInline let regionTable: UnsafeMutablePointer<MemoryRegion>
+    /// Number of regions.
+    public let regionCount: Int
+    private let owners: [any Sendable]
+
+    /// Makes a snapshot of `regions`, in any order, and keeps `owners` (the mappings the regions point into) alive with it.
+    public init(regions: [MemoryRegion], owners: [any Sendable]) throws(GuestMemoryError) {
+        for (index, region) in regions.enumerated() {
+            if region.size == 0 { throw .emptyRegion(index) }
+            if region.guestAddress.addingReportingOverflow(region.size).overflow { throw .addressOverflow(index) }
+            if region.frontendAddress.addingReportingOverflow(region.size).overflow { throw .addressOverflow(index) }
+        }
+        let sorted = regions.sorted { $0.guestAddress < $1.guestAddress }
+        for (lower, upper) in zip(sorted, sorted.dropFirst()) where upper.guestAddress - lower.guestAddress < lower.size {
+            throw .overlap(upper.guestAddress)
+        }
+        unsafe regionTable = .allocate(capacity: max(sorted.count, 1))
+        for (index, region) in sorted.enumerated() {
+            unsafe (regionTable + index).initialize(to: region)
+        }
+        regionCount = sorted.count
+        self.owners = owners
+    }
+
+    deinit {
+        unsafe regionTable.deallocate()
+    }
+
+    /// The regions in order of guest address.
+    public var regions: [MemoryRegion] {
+        (0..<regionCount).map { unsafe regionTable[$0] }
+    }
+
+    /// A view for one thread's use; it does not keep the snapshot alive.
+    public var view: GuestMemoryView {
+        unsafe GuestMemoryView(regions: UnsafePointer(regionTable), count: regionCount)
+    }
+}
