@@ -1,1 +1,0 @@
-// VhostUserFrontend: see docs/architecture.md.
