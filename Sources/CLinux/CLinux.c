@@ -1,1 +1,0 @@
-// The shims are static inline functions in include/; a C target needs one source file.

@@ -1,0 +1,27 @@
+// Threads, their CPUs and their clock; CPU_SET and its kin are macros that Swift cannot import.
+#pragma once
+#include <stdint.h>
+
+/// Words of a CPU mask as the shims take it: 1024 CPUs, glibc's CPU_SETSIZE.
+#define CLINUX_CPU_WORDS 16
+
+int clinux_gettid(void);
+uint64_t clinux_monotonic_ns(void);
+
+/// Starts a thread on one CPU (cpu >= 0) or wherever the process may run (cpu < 0). Returns 0 or -errno.
+int clinux_thread_create(unsigned long *thread, int cpu, void *(*entry)(void *), void *context);
+int clinux_thread_name(const char *name);
+
+/// The CPUs a thread may run on (thread 0: the caller) as a bit mask of CLINUX_CPU_WORDS words.
+int clinux_get_affinity(int thread, uint64_t *words);
+int clinux_set_affinity(int thread, const uint64_t *words);
+int clinux_current_cpu(void);
+
+/// A hint to the processor that the thread spins.
+static inline void clinux_cpu_relax(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}

@@ -1,0 +1,24 @@
+#define _GNU_SOURCE 1
+#include "CLinux.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+int clinux_memfd(const char *name) {
+    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    return fd < 0 ? -errno : fd;
+}
+
+int clinux_seal_size(int fd) {
+    return fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0 ? -errno : 0;
+}
+
+int64_t clinux_mmap(size_t size, int protection, int flags, int fd, int64_t offset) {
+    void *base = mmap(NULL, size, protection, flags, fd, offset);
+    return base == MAP_FAILED ? -errno : (int64_t)(intptr_t)base;
+}
+
+int clinux_munmap(void *base, size_t size) { return munmap(base, size) < 0 ? -errno : 0; }

@@ -1,0 +1,62 @@
+import CLinux
+import Glibc
+
+/// A range of memory that mmap(2) made; it is unmapped when the last reference goes.
+///
+/// Sendable: the object itself never changes; who may touch the memory is the owner's business.
+@safe
+public final class MemoryMapping: @unchecked Sendable {
+    /// The first byte asked for.
+    public let base: UnsafeMutableRawPointer
+    /// Length asked for, in bytes.
+    public let size: Int
+    /// What mmap returned and munmap takes: `base` and `size` rounded outwards to the mapping's page size.
+    private let mappedBase: UnsafeMutableRawPointer
+    private let mappedSize: Int
+
+    /// Maps `size` bytes at `offset` of a file, shared with everybody else who maps it. Nothing is populated, so this is quick for any
+    /// size; memory that the file lacks raises SIGBUS when touched. Neither offset nor size need be aligned: both are rounded outwards to
+    /// the file's page size, which is the huge page's on hugetlbfs (munmap fails there with less).
+    public init(descriptor: FileDescriptor, offset: UInt64, size: UInt64, writable: Bool = true) throws(SystemError) {
+        let what = "map \(size) bytes at \(offset) of descriptor \(descriptor.rawValue)"
+        let unit = UInt64(Self.pageSize(of: descriptor))
+        let lead = offset % unit
+        guard size > 0, size <= UInt64(Int.max) - lead - unit, offset <= UInt64(Int64.max) - size else {
+            throw SystemError(what, errno: EINVAL)
+        }
+        let rounded = (lead + size + unit - 1) / unit * unit
+        let protection = writable ? PROT_READ | PROT_WRITE : PROT_READ
+        let address = clinux_mmap(
+            Int(rounded), protection, MAP_SHARED | MAP_NORESERVE, descriptor.rawValue, Int64(offset - lead))
+        let mapped = unsafe UnsafeMutableRawPointer(bitPattern: Int(try SystemError.check(address, what)))!
+        unsafe mappedBase = mapped
+        mappedSize = Int(rounded)
+        unsafe base = mapped + Int(lead)
+        self.size = Int(size)
+    }
+
+    /// Private memory, all zero, that takes physical pages as it is touched.
+    public init(anonymous size: Int) throws(SystemError) {
+        let what = "allocate \(size) bytes"
+        guard size > 0, size <= Int.max - PageSize.bytes else { throw SystemError(what, errno: EINVAL) }
+        let rounded = (size + PageSize.bytes - 1) / PageSize.bytes * PageSize.bytes
+        let address = clinux_mmap(rounded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+        let mapped = unsafe UnsafeMutableRawPointer(bitPattern: Int(try SystemError.check(address, what)))!
+        unsafe mappedBase = mapped
+        mappedSize = rounded
+        unsafe base = mapped
+        self.size = size
+    }
+
+    deinit {
+        _ = unsafe clinux_munmap(mappedBase, mappedSize)
+    }
+
+    /// The unit in which mmap works on this file: the huge page's size on hugetlbfs, the base page otherwise.
+    static func pageSize(of descriptor: FileDescriptor) -> Int {
+        let hugetlbfsMagic: Int64 = 0x9584_58f6
+        guard clinux_file_system_type(descriptor.rawValue) == hugetlbfsMagic else { return PageSize.bytes }
+        let block = Int(clinux_file_system_block(descriptor.rawValue))
+        return block > PageSize.bytes ? block : PageSize.bytes
+    }
+}

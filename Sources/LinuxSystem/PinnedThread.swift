@@ -1,0 +1,56 @@
+import CLinux
+import Glibc
+import Synchronization
+
+/// A thread of its own, on one CPU where asked: pollers and the control loop run on these, never on Swift's cooperative pool.
+///
+/// All signals but those of a fault are blocked in it; the control loop takes them through a signalfd.
+public final class PinnedThread: Sendable {
+    /// What the new thread takes with it; lives until the thread has read it.
+    private final class Start: Sendable {
+        let name: String
+        let body: @Sendable () -> Void
+        init(name: String, body: @escaping @Sendable () -> Void) {
+            self.name = name
+            self.body = body
+        }
+    }
+
+    private let thread: pthread_t
+    private let isJoined = Mutex(false)
+
+    /// Starts a thread that runs `body` once. `name` is cut to the 15 bytes Linux keeps; `cpu` fixes the thread to one CPU, which must be
+    /// one the process may use.
+    public init(name: String, cpu: Int? = nil, body: @escaping @Sendable () -> Void) throws(SystemError) {
+        let start = unsafe Unmanaged.passRetained(Start(name: name, body: body))
+        var thread = pthread_t()
+        // The retained box is the new thread's; a C function pointer captures nothing, so it goes through the argument.
+        let status = unsafe clinux_thread_create(&thread, Int32(cpu ?? -1), PinnedThread.enter, start.toOpaque())
+        if status < 0 {
+            unsafe start.release()
+            throw SystemError("start thread \(name)" + (cpu.map { " on CPU \($0)" } ?? ""), errno: status)
+        }
+        self.thread = thread
+    }
+
+    deinit {
+        if !isJoined.withLock({ $0 }) { pthread_detach(thread) }
+    }
+
+    /// Waits for the thread's end; more than one call is allowed, one after the other.
+    public func join() {
+        let mustJoin = isJoined.withLock { joined in
+            defer { joined = true }
+            return !joined
+        }
+        if mustJoin { _ = pthread_join(thread, nil) }
+    }
+
+    private static let enter: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? = { argument in
+        let start = unsafe Unmanaged<Start>.fromOpaque(argument!).takeRetainedValue()
+        Signals.blockAll()
+        _ = unsafe clinux_thread_name(String(decoding: start.name.utf8.prefix(15), as: UTF8.self))
+        start.body()
+        return nil
+    }
+}

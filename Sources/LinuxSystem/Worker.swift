@@ -1,0 +1,73 @@
+import Synchronization
+
+/// Runs slow work (opening files, resolving names, anything that may wait for a disk) off the control thread, on a few threads of its own:
+/// Swift's cooperative pool must not be blocked.
+public enum Worker {
+    /// The most pieces of work that run at once; the others wait in order.
+    public static let threadCountMax = 4
+
+    private static let queue = WorkQueue(threadCountMax: threadCountMax)
+
+    /// Runs `body` on a worker thread and returns or throws what it does. Cancelling the task does not stop the body.
+    public nonisolated(nonsending) static func run<Success: Sendable, Failure: Error>(
+        _ body: @escaping @Sendable () throws(Failure) -> Success
+    ) async throws(Failure) -> Success {
+        let result: Result<Success, Failure> = await withCheckedContinuation { continuation in
+            queue.add { continuation.resume(returning: Result(catching: body)) }
+        }
+        return try result.get()
+    }
+}
+
+/// Work in order of arrival and the threads that do it; threads are started as they are needed and stay.
+private final class WorkQueue: Sendable {
+    private struct State {
+        var waiting: [@Sendable () -> Void] = []
+        var threadCount = 0
+        var idleCount = 0
+    }
+
+    private let state = Mutex(State())
+    private let available = Semaphore()
+    private let threadCountMax: Int
+
+    init(threadCountMax: Int) {
+        self.threadCountMax = threadCountMax
+    }
+
+    func add(_ body: @escaping @Sendable () -> Void) {
+        let mustStart = state.withLock { state in
+            state.waiting.append(body)
+            guard state.waiting.count > state.idleCount, state.threadCount < threadCountMax else { return false }
+            state.threadCount += 1
+            return true
+        }
+        if mustStart { start() }
+        available.signal()
+    }
+
+    private func start() {
+        do {
+            _ = try PinnedThread(name: "worker") { [self] in run() }
+        } catch {
+            // With at least one thread the work waits; with none nothing slow can ever be done.
+            let left = state.withLock { state in
+                state.threadCount -= 1
+                return state.threadCount
+            }
+            precondition(left > 0, "cannot start a worker thread: \(error)")
+        }
+    }
+
+    private func run() {
+        while true {
+            state.withLock { $0.idleCount += 1 }
+            available.wait()
+            let body = state.withLock { state in
+                state.idleCount -= 1
+                return state.waiting.removeFirst()
+            }
+            body()
+        }
+    }
+}
