@@ -4,8 +4,8 @@ import VhostUserFrontend
 @Suite struct DriverPackedQueueTests {
     typealias Bench = RingBench<DriverPackedQueue>
 
-    @Test func directChainBytes() {
-        let bench = Bench(.packed, size: 4)
+    @Test func directChainBytes() throws {
+        let bench = try Bench(.packed, size: 4)
         #expect(bench.add(7, [header], [data, status]))
         #expect(bench.bytes(\.descriptors, 14..<16) == [0, 0], "the head is held back until publish")
         bench.queue.publish()
@@ -19,8 +19,8 @@ import VhostUserFrontend
         #expect(bench.queue.baseAfterCrash == 0x8000_8000)
     }
 
-    @Test func indirectChainBytes() {
-        let bench = Bench(.packed, size: 3)
+    @Test func indirectChainBytes() throws {
+        let bench = try Bench(.packed, size: 3)
         #expect(bench.add(1, indirect: true))
         #expect(bench.add(2, [header, data], [status], indirect: true))
         #expect(bench.bytes(\.descriptors, 14..<16) == [0, 0])
@@ -36,7 +36,7 @@ import VhostUserFrontend
     }
 
     @Test func chainOverTheEndFlipsTheWrapCounter() throws {
-        let bench = Bench(.packed, size: 5)
+        let bench = try Bench(.packed, size: 5)
         #expect(bench.add(1, [header], [data, status]))
         bench.queue.publish()
         bench.complete(0, wrap: true, id: 0, length: 4097)
@@ -54,7 +54,7 @@ import VhostUserFrontend
     }
 
     @Test func completionsOutOfOrderSkipTheirDescriptors() throws {
-        let bench = Bench(.packed, size: 8)
+        let bench = try Bench(.packed, size: 8)
         #expect(bench.add(10))
         #expect(bench.add(11, [header], [data, status]))
         bench.queue.publish()
@@ -68,15 +68,15 @@ import VhostUserFrontend
     }
 
     @Test func lengthNeedsTheWriteFlag() throws {
-        let bench = Bench(.packed, size: 2)
+        let bench = try Bench(.packed, size: 2)
         #expect(bench.add(0))
         bench.queue.publish()
         bench.complete(0, wrap: true, id: 0, length: 99, flags: 0)
         #expect(try bench.reapAll() == [UsedBuffer(token: 0, length: 0)])
     }
 
-    @Test func kicksWithoutEventIndex() {
-        let bench = Bench(.packed, size: 4)
+    @Test func kicksWithoutEventIndex() throws {
+        let bench = try Bench(.packed, size: 4)
         #expect(!bench.shouldKick(), "nothing was published")
         #expect(bench.add(0, indirect: true))
         bench.queue.publish()
@@ -93,7 +93,7 @@ import VhostUserFrontend
         (0x8003 as UInt16, true), (0, true), (1, true), (2, false), (3, false), (0x8002, false), (0x8000, false),
     ])
     func kicksAtDescriptorEvent(event: UInt16, expected: Bool) throws {
-        let bench = Bench(.packed, size: 4, eventIndex: true)
+        let bench = try Bench(.packed, size: 4, eventIndex: true)
         for place in 0..<3 {
             #expect(bench.add(0, indirect: true))
             bench.queue.publish()
@@ -109,7 +109,7 @@ import VhostUserFrontend
     }
 
     @Test func callsAreArmedAtTheNextUsedPlace() throws {
-        let bench = Bench(.packed, size: 2, eventIndex: true)
+        let bench = try Bench(.packed, size: 2, eventIndex: true)
         #expect(!bench.enableCalls())
         #expect(bench.bytes(\.driver, 0..<4) == [0, 0x80, 2, 0])
         bench.queue.disableCalls()
@@ -123,8 +123,8 @@ import VhostUserFrontend
         #expect(bench.bytes(\.driver, 0..<4) == [0, 0, 2, 0], "place 0 of the lap whose counter is 0")
     }
 
-    @Test func violationsAreFound() {
-        let bench = Bench(.packed, size: 4)
+    @Test func violationsAreFound() throws {
+        let bench = try Bench(.packed, size: 4)
         #expect(bench.add(0))
         bench.queue.publish()
         bench.complete(0, wrap: true, id: 4, length: 1)

@@ -4,8 +4,8 @@ import VhostUserFrontend
 @Suite struct DriverSplitQueueTests {
     typealias Bench = RingBench<DriverSplitQueue>
 
-    @Test func directChainBytes() {
-        let bench = Bench(.split, size: 4)
+    @Test func directChainBytes() throws {
+        let bench = try Bench(.split, size: 4)
         #expect(bench.add(7, [header], [data, status]))
         #expect(bench.read(\.driver, 2, as: UInt16.self) == 0, "nothing is visible before publish")
         bench.queue.publish()
@@ -18,8 +18,8 @@ import VhostUserFrontend
         #expect(!bench.add(8), "one entry is left")
     }
 
-    @Test func indirectChainBytes() {
-        let bench = Bench(.split, size: 4)
+    @Test func indirectChainBytes() throws {
+        let bench = try Bench(.split, size: 4)
         #expect(bench.add(1, indirect: true))
         #expect(bench.add(2, [header, data], [status], indirect: true))
         bench.queue.publish()
@@ -34,7 +34,7 @@ import VhostUserFrontend
     }
 
     @Test func directThenIndirect() throws {
-        let bench = Bench(.split, size: 4)
+        let bench = try Bench(.split, size: 4)
         let segments = [header, data, status]
         let added = unsafe segments.withUnsafeBufferPointer {
             unsafe bench.queue.add(token: 5, segments: $0.baseAddress!, readable: 1, writable: 2, directCount: 1)
@@ -52,7 +52,7 @@ import VhostUserFrontend
     }
 
     @Test func completionsOutOfOrderAndReuse() throws {
-        let bench = Bench(.split, size: 4)
+        let bench = try Bench(.split, size: 4)
         for token in 0..<2 { #expect(bench.add(token)) }
         bench.queue.publish()
         bench.complete(0, id: 2, length: 1)
@@ -70,7 +70,7 @@ import VhostUserFrontend
     }
 
     @Test func indicesWrapAt65536() throws {
-        let bench = Bench(.split, size: 2, eventIndex: true)
+        let bench = try Bench(.split, size: 2, eventIndex: true)
         for round in 0..<70_000 {
             #expect(bench.add(round, indirect: true))
             bench.queue.publish()
@@ -86,8 +86,8 @@ import VhostUserFrontend
         }
     }
 
-    @Test func kicksWithoutEventIndex() {
-        let bench = Bench(.split, size: 4)
+    @Test func kicksWithoutEventIndex() throws {
+        let bench = try Bench(.split, size: 4)
         #expect(!bench.shouldKick(), "nothing was published")
         #expect(bench.add(0))
         bench.queue.publish()
@@ -101,24 +101,24 @@ import VhostUserFrontend
 
     /// 2.7.10: kick only when the batch reaches the entry that the device waits for.
     @Test(arguments: [(0, true), (1, true), (2, true), (3, false), (65535, false), (100, false)])
-    func kicksAtEventIndex(event: UInt16, expected: Bool) {
-        let bench = Bench(.split, size: 8, eventIndex: true)
+    func kicksAtEventIndex(event: UInt16, expected: Bool) throws {
+        let bench = try Bench(.split, size: 8, eventIndex: true)
         bench.write(\.device, 4 + 8 * 8, event)
         for token in 0..<3 { #expect(bench.add(token, indirect: true)) }
         bench.queue.publish()
         #expect(bench.shouldKick() == expected)
     }
 
-    @Test func callsWithoutEventIndexUseTheFlag() {
-        let bench = Bench(.split, size: 4)
+    @Test func callsWithoutEventIndexUseTheFlag() throws {
+        let bench = try Bench(.split, size: 4)
         bench.queue.disableCalls()
         #expect(bench.bytes(\.driver, 0..<2) == [1, 0])
         #expect(!bench.enableCalls())
         #expect(bench.bytes(\.driver, 0..<2) == [0, 0])
     }
 
-    @Test func callsWithEventIndexLeaveTheFlag() {
-        let bench = Bench(.split, size: 4, eventIndex: true)
+    @Test func callsWithEventIndexLeaveTheFlag() throws {
+        let bench = try Bench(.split, size: 4, eventIndex: true)
         bench.queue.disableCalls()
         #expect(bench.bytes(\.driver, 0..<2) == [0, 0])
         #expect(bench.read(\.driver, 4 + 8, as: UInt16.self) == 65535)
@@ -129,8 +129,8 @@ import VhostUserFrontend
         #expect(bench.read(\.driver, 4 + 8, as: UInt16.self) == 0)
     }
 
-    @Test func violationsAreFound() {
-        let bench = Bench(.split, size: 4)
+    @Test func violationsAreFound() throws {
+        let bench = try Bench(.split, size: 4)
         #expect(bench.add(0))
         bench.queue.publish()
         bench.write(\.device, 2, UInt16(2))

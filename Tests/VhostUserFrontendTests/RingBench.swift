@@ -7,8 +7,8 @@ final class RingBench<Queue: DriverQueue> {
     var queue: Queue
     let memory: DriverMemory
 
-    init(_ format: RingFormat, size: Int, eventIndex: Bool = false, indirectCapacity: Int = 4) {
-        memory = DriverMemory(anonymous: [.init(guestAddress: 0x10000, size: 1 << 20)])
+    init(_ format: RingFormat, size: Int, eventIndex: Bool = false, indirectCapacity: Int = 4) throws {
+        memory = try DriverMemory(anonymous: [.init(guestAddress: 0x10000, size: 1 << 20)])
         let options = DriverRingOptions(eventIndex: eventIndex, indirect: true, indirectCapacity: indirectCapacity)
         let area = DriverRingArea(size: size, format: format, options: options, memory: memory)!
         queue = Queue(area: area, options: options)

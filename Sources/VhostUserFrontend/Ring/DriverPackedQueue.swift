@@ -47,6 +47,7 @@ public struct DriverPackedQueue: DriverQueue {
     /// Ring entries that are free.
     /// Buffers added and not taken back yet.
     @inlinable public var freeCount: Int { freeEntries }
+    /// Buffers added and not taken back yet.
     @inlinable public var inFlight: Int { buffers }
 
     /// The AVAIL and USED bits of a descriptor made available in the current lap (virtio 1.3, 2.8.1).

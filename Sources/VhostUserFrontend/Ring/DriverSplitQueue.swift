@@ -44,6 +44,7 @@ public struct DriverSplitQueue: DriverQueue {
     /// Ring entries that are free.
     /// Buffers added and not taken back yet.
     @inlinable public var freeCount: Int { freeEntries }
+    /// Buffers added and not taken back yet.
     @inlinable public var inFlight: Int { Int(availableIndex &- usedNext) }
 
     /// Adds one chain; see `DriverQueue.add`.

@@ -8,6 +8,12 @@ public import Synchronization
 enum RingWord {
     @inlinable
     @inline(__always)
+    static func load8(_ pointer: UnsafeMutableRawPointer) -> UInt8 {
+        unsafe pointer.assumingMemoryBound(to: Atomic<UInt8>.self).pointee.load(ordering: .relaxed)
+    }
+
+    @inlinable
+    @inline(__always)
     static func load16(_ pointer: UnsafeMutableRawPointer) -> UInt16 {
         unsafe UInt16(littleEndian: pointer.assumingMemoryBound(to: Atomic<UInt16>.self).pointee.load(ordering: .relaxed))
     }
