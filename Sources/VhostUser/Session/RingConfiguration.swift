@@ -1,0 +1,94 @@
+public import LinuxSystem
+public import Virtio
+
+/// Everything a device needs to run a ring, checked by the session: the size fits the format, the areas are aligned, disjoint and lie in
+/// guest memory.
+public struct RingConfiguration {
+    /// Number of descriptors.
+    public var size: Int
+    /// Where this process sees the ring's three areas, in `memory`.
+    public var addresses: RingAddresses
+    /// The guest memory that `addresses` and the descriptors point into; keep it as long as the ring runs or requests of it are in flight.
+    public var memory: GuestMemory
+    /// Where to begin, as SET_VRING_BASE, or the ring's last stop, said.
+    public var base: RingBase
+    /// The negotiated device features.
+    public var features: VirtioFeatures
+    /// Readable when the driver has added buffers; nil with `isPolled`, or when kicks come in-band.
+    public var kick: FileDescriptor?
+    /// The driver does not kick: look at the ring all the time.
+    public var isPolled: Bool
+    /// To be signalled when buffers were used; nil when the driver does not want to hear of it.
+    public var call: FileDescriptor?
+    /// To be signalled when the ring breaks.
+    public var error: FileDescriptor?
+    /// Where the used ring's writes are logged (VHOST_VRING_F_LOG), if they are.
+    public var usedLogAddress: UInt64?
+    /// The ring's part of the inflight region, if the front-end gave one.
+    public var inflight: InflightPart?
+
+    /// Gathers the parts.
+    public init(
+        size: Int, addresses: RingAddresses, memory: GuestMemory, base: RingBase, features: VirtioFeatures, kick: FileDescriptor?,
+        isPolled: Bool, call: FileDescriptor?, error: FileDescriptor?, usedLogAddress: UInt64?, inflight: InflightPart?
+    ) {
+        self.size = size
+        self.addresses = addresses
+        self.memory = memory
+        self.base = base
+        self.features = features
+        self.kick = kick
+        self.isPolled = isPolled
+        self.call = call
+        self.error = error
+        self.usedLogAddress = usedLogAddress
+        self.inflight = inflight
+    }
+}
+
+/// One ring's part of a mapped inflight region.
+public struct InflightPart {
+    /// The part, for the ring types.
+    public var queue: InflightQueue
+    /// What keeps the region mapped.
+    public var owner: any Sendable
+
+    /// Names the part and its owner.
+    public init(queue: InflightQueue, owner: any Sendable) {
+        self.queue = queue
+        self.owner = owner
+    }
+}
+
+/// What changes on a ring while it runs.
+public enum RingChange {
+    /// Buffers are announced on another descriptor; nil with `isPolled`. Look at the ring once after the change: a kick on the old one may
+    /// not have been read.
+    case kick(FileDescriptor?, isPolled: Bool)
+    /// Used buffers are announced on another descriptor, or no more. Signal the new one once after the change: the driver may have missed
+    /// one on the old.
+    case call(FileDescriptor?)
+    /// A broken ring is announced on another descriptor, or not at all.
+    case error(FileDescriptor?)
+    /// The driver added buffers, and said so with a message.
+    case kicked
+    /// Used ring writes are logged at another address, or no more.
+    case usedLogAddress(UInt64?)
+}
+
+/// What becomes of the requests in flight when a ring stops.
+public enum RingStop: Sendable {
+    /// They are waited for, up to the device's own time limit.
+    case drain
+    /// They stay marked in the inflight region, for whoever starts the ring next (GET_VRING_BASE_INFLIGHT).
+    case leaveInflight
+}
+
+/// Why a device would not start a ring.
+public struct RingStartError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// The reason as a person reads it.
+    public var description: String
+
+    /// Takes the reason.
+    public init(_ description: String) { self.description = description }
+}

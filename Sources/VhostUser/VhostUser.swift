@@ -1,1 +1,0 @@
-// VhostUser: see docs/architecture.md.
