@@ -1,0 +1,139 @@
+/// What an export is made of: the parameters of `export.create`, the keys of an export in the configuration file, and what the state directory keeps.
+public struct ExportParameters: DescribedObject {
+    /// The export's name.
+    public var name: String
+    /// The path of a file or block device, or `null:SIZE`.
+    public var backing: String
+    /// The socket front-ends connect to.
+    public var socket: String?
+    /// Permission bits of the socket in octal.
+    public var socketMode: String?
+    /// Group of the socket.
+    public var socketGroup: String?
+    /// The number of request queues.
+    public var queues: Int?
+    /// The largest number of descriptors in a queue.
+    public var queueSize: Int?
+    /// The I/O engine.
+    public var engine: EngineChoice?
+    /// Whether writes are refused.
+    public var readOnly: Bool?
+    /// The serial number the guest sees.
+    public var serial: String?
+    /// The logical block size in bytes.
+    public var blockSize: Int?
+    /// How pollers wait.
+    public var poll: PollChoice?
+    /// The CPUs whose pollers run the queues.
+    public var cpus: CPUList?
+    /// Whether the page cache is bypassed.
+    public var directIO: DirectIOChoice?
+
+    /// Names on the wire.
+    public enum CodingKeys: String, CodingKey, CaseIterable {
+        case name, backing, socket
+        case socketMode = "socket_mode"
+        case socketGroup = "socket_group"
+        case queues
+        case queueSize = "queue_size"
+        case engine
+        case readOnly = "read_only"
+        case serial
+        case blockSize = "block_size"
+        case poll, cpus
+        case directIO = "direct_io"
+    }
+
+    /// The most queues of an export.
+    public static let queuesMax = 256
+    /// The queue sizes there are (virtio 1.3, section 2.7: a split queue has a power of two, at most 32768 descriptors).
+    public static let queueSizes: [Int64] = (1...15).map { 1 << $0 }
+    /// The number of queues when none is given.
+    public static let queuesDefault = 1
+    /// The queue size when none is given.
+    public static let queueSizeDefault = 256
+
+    /// Members.
+    public static var fields: [Field] { required + defaultable + own }
+
+    private static var required: [Field] {
+        [
+            .required(CodingKeys.name, .string(.exportName), "the export's name"),
+            .required(CodingKeys.backing, .string(.backing), "the file or block device to serve, or a disk of that size that stores nothing"),
+            .optional(CodingKeys.socket, .string(.socketPath), "the socket that front-ends connect to", default: "NAME.sock beside the control socket"),
+        ]
+    }
+
+    /// The members that the configuration file may set for all exports.
+    public static var defaultable: [Field] {
+        [
+            .optional(CodingKeys.socketMode, .string(.fileMode), "permission bits of the socket", default: "0660"),
+            .optional(CodingKeys.socketGroup, .string(.group), "group of the socket", default: "the daemon's group"),
+            .optional(CodingKeys.queues, .count(1...queuesMax), "the number of request queues", default: "\(queuesDefault)"),
+            .optional(
+                CodingKeys.queueSize, .integers(queueSizes), "the most descriptors a queue may have", default: "\(queueSizeDefault)"),
+            .optional(CodingKeys.engine, .choice(EngineChoice.allCases.map(\.rawValue)), "the I/O engine; auto looks at the backing", default: "auto"),
+            .optional(CodingKeys.poll, .choice(PollChoice.allCases.map(\.rawValue)), "how pollers wait for work", default: "adaptive"),
+            .optional(CodingKeys.cpus, .cpus, "the CPUs whose pollers run the queues", default: "chosen by NUMA node"),
+            .optional(
+                CodingKeys.directIO, .choice(DirectIOChoice.allCases.map(\.rawValue)), "whether the page cache is bypassed (O_DIRECT)", default: "auto"),
+        ]
+    }
+
+    private static var own: [Field] {
+        [
+            .optional(CodingKeys.readOnly, .boolean, "refuse writes; the backing is opened for reading only", default: "false"),
+            .optional(CodingKeys.serial, .string(.serial), "the serial number the guest sees", default: "none"),
+            .optional(
+                CodingKeys.blockSize, .integers([512, 4096]), "the logical block size in bytes", default: "the backing's own"),
+        ]
+    }
+
+    /// The parameters of an export; what is nil takes its default.
+    public init(
+        name: String, backing: String, socket: String? = nil, queues: Int? = nil, queueSize: Int? = nil, engine: EngineChoice? = nil,
+        readOnly: Bool? = nil, serial: String? = nil, blockSize: Int? = nil, poll: PollChoice? = nil, cpus: CPUList? = nil
+    ) {
+        self.name = name
+        self.backing = backing
+        self.socket = socket
+        self.queues = queues
+        self.queueSize = queueSize
+        self.engine = engine
+        self.readOnly = readOnly
+        self.serial = serial
+        self.blockSize = blockSize
+        self.poll = poll
+        self.cpus = cpus
+    }
+}
+
+/// Which I/O engine an export uses.
+public enum EngineChoice: String, Codable, Sendable, CaseIterable {
+    /// The one that suits the backing.
+    case auto
+    /// io_uring(7)
+    case ioURing = "io_uring"
+    /// Linux's native AIO, io_submit(2).
+    case libaio
+}
+
+/// How the pollers of an export wait for work.
+public enum PollChoice: String, Codable, Sendable, CaseIterable {
+    /// Never sleep.
+    case busy
+    /// Spin a little after the last work, then sleep.
+    case adaptive
+    /// Sleep at once.
+    case interrupt
+}
+
+/// Whether an export bypasses the page cache.
+public enum DirectIOChoice: String, Codable, Sendable, CaseIterable {
+    /// Where the backing can.
+    case auto
+    /// Or refuse.
+    case on
+    /// Never.
+    case off
+}

@@ -1,0 +1,58 @@
+/// One queue of an export.
+public struct QueueInfo: DescribedObject {
+    /// Its index.
+    public var index: Int
+    /// `stopped`, `running` or `failed: reason`.
+    public var state: String
+    /// Entries of its ring.
+    public var size: Int
+    /// `split` or `packed`.
+    public var format: String
+    /// The CPU of its poller.
+    public var cpu: Int?
+    /// NUMA node of that CPU.
+    public var node: Int?
+    /// NUMA node of the guest's ring.
+    public var memoryNode: Int?
+    /// What crosses nodes on the way of a request.
+    public var crossesNodes: [String]
+    /// Requests taken and not yet completed.
+    public var inFlight: Int
+    /// Age of the oldest such request in nanoseconds.
+    public var oldestInFlightNS: UInt64?
+
+    /// Names on the wire.
+    public enum CodingKeys: String, CodingKey, CaseIterable {
+        case index, state, size, format, cpu, node
+        case memoryNode = "memory_node"
+        case crossesNodes = "crosses_nodes"
+        case inFlight = "in_flight"
+        case oldestInFlightNS = "oldest_in_flight_ns"
+    }
+
+    /// Members.
+    public static var fields: [Field] {
+        [
+            .required(CodingKeys.index, .natural, "its index"),
+            .required(CodingKeys.state, .text, "stopped, running, or failed and why"),
+            .required(CodingKeys.size, .natural, "entries of its ring, 0 before the front-end told"),
+            .required(CodingKeys.format, .choice(["split", "packed"]), "the ring's format"),
+            .optional(CodingKeys.cpu, .natural, "the CPU of its poller while it runs"),
+            .optional(CodingKeys.node, .natural, "NUMA node of that CPU"),
+            .optional(CodingKeys.memoryNode, .natural, "NUMA node of the guest's ring, where known"),
+            .required(CodingKeys.crossesNodes, .array(of: .text), "what lies on another node than the poller: memory, backing"),
+            .required(CodingKeys.inFlight, .natural, "requests taken and not yet completed"),
+            .optional(CodingKeys.oldestInFlightNS, .natural, "age of the oldest such request in nanoseconds"),
+        ]
+    }
+
+    /// A queue that has not been set up.
+    public init(index: Int, state: String, size: Int, format: String) {
+        self.index = index
+        self.state = state
+        self.size = size
+        self.format = format
+        crossesNodes = []
+        inFlight = 0
+    }
+}
