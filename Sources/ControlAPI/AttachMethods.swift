@@ -6,17 +6,29 @@ public enum ExportAttach: ControlMethod {
         public var name: String
         /// The virtual machine monitor.
         public var format: AttachFormat
+        /// QEMU's version, when it is known.
+        public var qemuVersion: String?
+
+        /// Names on the wire.
+        public enum CodingKeys: String, CodingKey, CaseIterable {
+            case name, format
+            case qemuVersion = "qemu_version"
+        }
         /// Members.
         public static var fields: [Field] {
             [
                 .required(CodingKeys.name, .string(.exportName), "the export's name"),
                 .required(CodingKeys.format, .choice(AttachFormat.allCases.map(\.rawValue)), "the virtual machine monitor"),
+                .optional(
+                    CodingKeys.qemuVersion, .string(.version), "QEMU's version, such as 7.2",
+                    default: "text for all, arguments for 9.2 and later"),
             ]
         }
         /// Parameters.
-        public init(name: String, format: AttachFormat) {
+        public init(name: String, format: AttachFormat, qemuVersion: String? = nil) {
             self.name = name
             self.format = format
+            self.qemuVersion = qemuVersion
         }
     }
 
@@ -74,4 +86,23 @@ public enum AttachFormat: String, Codable, Sendable, CaseIterable {
     case libvirt
     /// Cloud Hypervisor's command line.
     case cloudHypervisor = "cloud-hypervisor"
+}
+
+/// A version of QEMU, as far as its options differ.
+public struct QEMUVersion: Sendable, Comparable {
+    private let numbers: [Int]
+
+    /// The first with `reconnect-ms`.
+    static let withReconnectMilliseconds = QEMUVersion(parsing: "9.2")!
+
+    /// Reads `7.2`, `10.0.3`; nil when it is no version.
+    public init?(parsing text: String) {
+        let parts = text.split(separator: ".", omittingEmptySubsequences: false)
+        let numbers = parts.compactMap { UInt16($0).map(Int.init) }
+        guard (1...3).contains(parts.count), numbers.count == parts.count else { return nil }
+        self.numbers = numbers
+    }
+
+    /// Orders by age.
+    public static func < (left: QEMUVersion, right: QEMUVersion) -> Bool { left.numbers.lexicographicallyPrecedes(right.numbers) }
 }

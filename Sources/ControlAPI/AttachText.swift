@@ -18,9 +18,9 @@ public struct AttachText {
     }
 
     /// The result of `export.attach`.
-    public func result(_ format: AttachFormat) -> ExportAttach.Result {
+    public func result(_ format: AttachFormat, qemuVersion: QEMUVersion? = nil) -> ExportAttach.Result {
         switch format {
-        case .qemu: qemu
+        case .qemu: qemu(qemuVersion)
         case .libvirt: libvirt
         case .cloudHypervisor: cloudHypervisor
         }
@@ -30,7 +30,9 @@ public struct AttachText {
     private var qemuID: String { "vhublk-" + name }
 
     /// In QEMU's option syntax a comma in a value is doubled.
-    private static func qemuValue(_ text: String) -> String { text.split(separator: ",", omittingEmptySubsequences: false).joined(separator: ",,") }
+    private static func qemuValue(_ text: String) -> String {
+        text.split(separator: ",", omittingEmptySubsequences: false).joined(separator: ",,")
+    }
 
     /// One word for a shell: as it is where no character is special, in single quotes otherwise.
     private static func shellWord(_ text: String) -> String {
@@ -45,24 +47,33 @@ public struct AttachText {
             .joined(separator: " \\\n")
     }
 
-    private var qemu: ExportAttach.Result {
-        let device =
-            "vhost-user-blk-pci,chardev=\(qemuID),num-queues=\(queues),queue-size=\(min(queueSize, Self.qemuQueueSizeMax))"
-        let arguments = [
+    /// QEMU 9.2 brought `reconnect-ms` and deprecated `reconnect`, which later versions no longer take.
+    private func qemuArguments(hasMilliseconds: Bool) -> [String] {
+        let reconnect = hasMilliseconds ? "reconnect-ms=100" : "reconnect=1"
+        return [
             "-object", "memory-backend-memfd,id=mem,size=4G,share=on",
             "-machine", "memory-backend=mem",
             "-m", "4G",
-            "-chardev", "socket,id=\(qemuID),path=\(Self.qemuValue(socket)),reconnect=1",
-            "-device", device,
+            "-chardev", "socket,id=\(qemuID),path=\(Self.qemuValue(socket)),\(reconnect)",
+            "-device",
+            "vhost-user-blk-pci,chardev=\(qemuID),num-queues=\(queues),queue-size=\(min(queueSize, Self.qemuQueueSizeMax))",
         ]
+    }
+
+    private func qemu(_ version: QEMUVersion?) -> ExportAttach.Result {
         let notes = [
             "set size= and -m to the guest's memory; it must be shared (share=on), also in each memory-backend of a NUMA guest",
-            "reconnect=1 keeps the guest's disk over restarts of vhublkd on every QEMU; from QEMU 9.2 on reconnect-ms=100 in its place is quicker",
-            "add packed=on to -device for packed rings (vhublk serves both; needs a guest kernel from 5.0 on)",
+            "reconnect-ms= (reconnect= before QEMU 9.2) lets the guest keep its disk when vhublkd restarts",
+            "add packed=on to -device for packed rings; vhublk serves both formats",
             "num-queues suits best when it equals the guest's CPUs; this export has \(queues)",
             "bootindex=1 on -device makes it the boot disk",
         ]
-        return .init(name: name, format: .qemu, text: Self.shellText(arguments), arguments: arguments, notes: notes)
+        let arguments = qemuArguments(hasMilliseconds: version.map { $0 >= .withReconnectMilliseconds } ?? true)
+        var text = Self.shellText(arguments)
+        if version == nil {
+            text = "# QEMU 9.2 and later\n\(text)\n\n# QEMU before 9.2\n" + Self.shellText(qemuArguments(hasMilliseconds: false))
+        }
+        return .init(name: name, format: .qemu, text: text, arguments: arguments, notes: notes)
     }
 
     private static func xmlValue(_ text: String) -> String {

@@ -43,7 +43,9 @@ extension CPUList: Codable {
     public init(from decoder: any Decoder) throws {
         let container = try decoder.singleValueContainer()
         let list: CPUList? =
-            if let numbers = try? container.decode([Int].self) { CPUList(numbers) } else { CPUList(parsing: try container.decode(String.self)) }
+            if let numbers = try? container.decode([Int].self) { CPUList(numbers) } else {
+                CPUList(parsing: try container.decode(String.self))
+            }
         guard let list else { throw DecodingError.dataCorruptedError(in: container, debugDescription: "not a list of CPUs") }
         self = list
     }

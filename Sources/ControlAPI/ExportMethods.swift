@@ -8,16 +8,21 @@ public enum ExportCreate: ControlMethod {
     /// `export.create`
     public static var name: MethodName { .exportCreate }
     /// In one line.
-    public static var summary: String { "Makes an export: opens the backing, listens on the socket, saves the export in the state directory" }
+    public static var summary: String {
+        "Makes an export: opens the backing, listens on the socket, saves the export in the state directory"
+    }
     /// More.
     public static var details: String {
         """
-        When the answer comes the socket can be connected to. A call that is refused leaves nothing behind. Exports made by this call come back, socket included, when the daemon starts again; \
+        When the answer comes the socket can be connected to. A call that is refused leaves nothing behind. \
+        Exports made by this call come back, socket included, when the daemon starts again; \
         in the single-export mode nothing is saved.
         """
     }
     /// Refusals.
-    public static var errors: [ErrorKind] { [.exists, .busy, .backing, .socket, .limit, .unsupported, .permission, .system, .state, .stopping] }
+    public static var errors: [ErrorKind] {
+        [.exists, .busy, .backing, .socket, .limit, .unsupported, .permission, .system, .state, .stopping]
+    }
     /// A null disk.
     public static var example: ExportParameters {
         ExportParameters(name: "scratch", backing: "null:1G", queues: 2, serial: "SCRATCH-1")
@@ -34,7 +39,9 @@ public enum ExportList: ControlMethod {
         /// The exports.
         public var exports: [ExportInfo]
         /// Members.
-        public static var fields: [Field] { [.required(CodingKeys.exports, .array(of: ExportInfo.schema), "the exports in the order of their names")] }
+        public static var fields: [Field] {
+            [.required(CodingKeys.exports, .array(of: ExportInfo.schema), "the exports in the order of their names")]
+        }
         /// See `fields`.
         public static var schema: Schema { .object("ExportListResult", fields) }
         /// A list.
@@ -46,7 +53,9 @@ public enum ExportList: ControlMethod {
     /// In one line.
     public static var summary: String { "Tells all exports in the order of their names" }
     /// More.
-    public static var details: String { "Exports that could not be opened when the daemon started are listed too, in state `failed` with the reason." }
+    public static var details: String {
+        "Exports that could not be opened when the daemon started are listed too, in state `failed` with the reason."
+    }
     /// Refusals.
     public static var errors: [ErrorKind] { [] }
     /// None.
@@ -84,7 +93,8 @@ public enum ExportDelete: ControlMethod {
         public static var fields: [Field] {
             [
                 .required(CodingKeys.name, .string(.exportName), "the export's name"),
-                .optional(CodingKeys.force, .boolean, "remove it although a front-end is connected; the guest loses its disk", default: "false"),
+                .optional(
+                    CodingKeys.force, .boolean, "remove it although a front-end is connected; the guest loses its disk", default: "false"),
             ]
         }
         /// Parameters.
@@ -109,7 +119,8 @@ public enum ExportDelete: ControlMethod {
         public static var fields: [Field] {
             [
                 .required(CodingKeys.name, .string(.exportName), "the export's name"),
-                .required(CodingKeys.returnsAtStart, .boolean, "whether the configuration file brings it back when the daemon starts again"),
+                .required(
+                    CodingKeys.returnsAtStart, .boolean, "whether the configuration file brings it back when the daemon starts again"),
             ]
         }
         /// See `fields`.
@@ -126,7 +137,9 @@ public enum ExportDelete: ControlMethod {
     /// In one line.
     public static var summary: String { "Removes an export, its socket and its saved state; the backing is left as it is" }
     /// More.
-    public static var details: String { "Refused while a front-end is connected unless `force` is true. Requests in flight are waited for, bounded by the drain time-out." }
+    public static var details: String {
+        "Refused while a front-end is connected unless `force` is true. Requests in flight are waited for, bounded by the drain time-out."
+    }
     /// Refusals.
     public static var errors: [ErrorKind] { [.notFound, .busy, .system, .state, .stopping] }
     /// The example of `export.create`.
@@ -163,7 +176,10 @@ public enum ExportResize: ControlMethod {
     public static var summary: String { "Changes the size of an export and tells the guest" }
     /// More.
     public static var details: String {
-        "A file is made longer or shorter. A block device cannot be resized from here: resize it first, then give its new size, and the export follows."
+        """
+        A file is made longer or shorter. A block device cannot be resized from here: resize it first, then give its new size, and \
+        the export follows.
+        """
     }
     /// Refusals.
     public static var errors: [ErrorKind] { [.notFound, .backing, .unsupported, .permission, .system, .state, .stopping] }

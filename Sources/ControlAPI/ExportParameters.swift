@@ -1,4 +1,5 @@
-/// What an export is made of: the parameters of `export.create`, the keys of an export in the configuration file, and what the state directory keeps.
+/// What an export is made of: the parameters of `export.create`, the keys of an export in the configuration file, and what the state
+/// directory keeps.
 public struct ExportParameters: DescribedObject {
     /// The export's name.
     public var name: String
@@ -59,8 +60,11 @@ public struct ExportParameters: DescribedObject {
     private static var required: [Field] {
         [
             .required(CodingKeys.name, .string(.exportName), "the export's name"),
-            .required(CodingKeys.backing, .string(.backing), "the file or block device to serve, or a disk of that size that stores nothing"),
-            .optional(CodingKeys.socket, .string(.socketPath), "the socket that front-ends connect to", default: "NAME.sock beside the control socket"),
+            .required(
+                CodingKeys.backing, .string(.backing), "the file or block device to serve, or a disk of that size that stores nothing"),
+            .optional(
+                CodingKeys.socket, .string(.socketPath), "the socket that front-ends connect to",
+                default: "NAME.sock beside the control socket"),
         ]
     }
 
@@ -72,11 +76,14 @@ public struct ExportParameters: DescribedObject {
             .optional(CodingKeys.queues, .count(1...queuesMax), "the number of request queues", default: "\(queuesDefault)"),
             .optional(
                 CodingKeys.queueSize, .integers(queueSizes), "the most descriptors a queue may have", default: "\(queueSizeDefault)"),
-            .optional(CodingKeys.engine, .choice(EngineChoice.allCases.map(\.rawValue)), "the I/O engine; auto looks at the backing", default: "auto"),
+            .optional(
+                CodingKeys.engine, .choice(EngineChoice.allCases.map(\.rawValue)), "the I/O engine; auto looks at the backing",
+                default: "auto"),
             .optional(CodingKeys.poll, .choice(PollChoice.allCases.map(\.rawValue)), "how pollers wait for work", default: "adaptive"),
             .optional(CodingKeys.cpus, .cpus, "the CPUs whose pollers run the queues", default: "chosen by NUMA node"),
             .optional(
-                CodingKeys.directIO, .choice(DirectIOChoice.allCases.map(\.rawValue)), "whether the page cache is bypassed (O_DIRECT)", default: "auto"),
+                CodingKeys.directIO, .choice(DirectIOChoice.allCases.map(\.rawValue)), "whether the page cache is bypassed (O_DIRECT)",
+                default: "auto"),
         ]
     }
 

@@ -13,7 +13,8 @@ public struct JSONSyntaxError: Error, Equatable, Sendable, CustomStringConvertib
 
 /// A strict reader of JSON (RFC 8259) for text that a peer sent.
 ///
-/// Stricter than the decoders of the standard library, because a control request must mean one thing: a name may occur once in an object, the text must be valid UTF-8,
+/// Stricter than the decoders of the standard library, because a control request must mean one thing: a name may occur once in an object,
+/// the text must be valid UTF-8,
 /// nesting is bounded (so that the stack is), and nothing may follow the value.
 public struct JSONParser {
     /// How deep arrays and objects may nest.

@@ -19,7 +19,8 @@ public protocol ControlMethod: Sendable {
 
 /// Every method there is.
 ///
-/// Dispatch in the daemon, the OpenRPC document and docs/control-api.md are all made from this list by exhaustive switches, so that a method cannot be in one and not in another.
+/// Dispatch in the daemon, the OpenRPC document and docs/control-api.md are all made from this list by exhaustive switches, so that a
+/// method cannot be in one and not in another.
 public enum MethodName: String, Sendable, CaseIterable, Codable {
     /// Makes an export.
     case exportCreate = "export.create"

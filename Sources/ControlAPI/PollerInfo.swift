@@ -97,7 +97,9 @@ public enum PollerList: ControlMethod {
         /// The pollers.
         public var pollers: [PollerInfo]
         /// Members.
-        public static var fields: [Field] { [.required(CodingKeys.pollers, .array(of: PollerInfo.schema), "the pollers in the order of their CPUs")] }
+        public static var fields: [Field] {
+            [.required(CodingKeys.pollers, .array(of: PollerInfo.schema), "the pollers in the order of their CPUs")]
+        }
         /// See `fields`.
         public static var schema: Schema { .object("PollerListResult", fields) }
         /// A list.

@@ -58,7 +58,8 @@ public struct RPCRequest: Sendable, Equatable {
         do {
             value = try JSONParser.parse(line)
         } catch {
-            throw Failure(id: .null, error: ControlError(.parse, "the line is not JSON that can be accepted: \(error)", hint: Self.parseHint(error)))
+            throw Failure(
+                id: .null, error: ControlError(.parse, "the line is not JSON that can be accepted: \(error)", hint: Self.parseHint(error)))
         }
         guard case .object(let members) = value else {
             let hint = "send one object a line; batches are not supported"
@@ -87,7 +88,8 @@ public struct RPCRequest: Sendable, Equatable {
         guard let value else { return nil }
         guard let id = RPCIdentifier(value) else {
             let hint = "an id is an integer or a string of at most 256 bytes"
-            throw Failure(id: .null, error: ControlError(.invalidRequest, "'id' must not be \(value.kindText) like this", field: "id", hint: hint))
+            throw Failure(
+                id: .null, error: ControlError(.invalidRequest, "'id' must not be \(value.kindText) like this", field: "id", hint: hint))
         }
         return id
     }
@@ -130,7 +132,9 @@ public struct RPCResponse: Sendable, Equatable {
 
     /// Reads an answer; nil when the line is none.
     public init?(line: [UInt8]) {
-        guard let value = try? JSONParser.parse(line), value["jsonrpc"] == "2.0", let id = value["id"].flatMap(RPCIdentifier.init) else { return nil }
+        guard let value = try? JSONParser.parse(line), value["jsonrpc"] == "2.0", let id = value["id"].flatMap(RPCIdentifier.init) else {
+            return nil
+        }
         self.id = id
         if let error = value["error"] {
             guard let error = try? JSONText.decode(ControlError.self, from: error) else { return nil }

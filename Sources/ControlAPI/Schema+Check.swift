@@ -3,12 +3,14 @@ extension Schema {
     public var expectation: String {
         switch self {
         case .string: "a string"
-        case .integer(let range): range.upperBound == .max ? "an integer of at least \(range.lowerBound)" : "an integer from \(range.lowerBound) to \(range.upperBound)"
+        case .integer(let range):
+            range.upperBound == .max
+                ? "an integer of at least \(range.lowerBound)" : "an integer from \(range.lowerBound) to \(range.upperBound)"
         case .integers(let numbers): Self.listed(numbers)
         case .number: "a number"
         case .boolean: "true or false"
         case .size(let range):
-            "a size in bytes from \(ByteSize(range.lowerBound).exactText) to \(ByteSize(range.upperBound).description), an integer or a string such as '512K' or '10G'"
+            "a size from \(ByteSize(range.lowerBound).exactText) to \(ByteSize(range.upperBound)), in bytes or as a string such as '512K' or '10G'"
         case .choice(let words): "one of " + words.joined(separator: ", ")
         case .cpus: "CPUs such as '0-3,6' or [0, 1], each at most \(CPUList.numberMax)"
         case .array(let element): "an array, each element \(element.expectation)"
@@ -48,7 +50,8 @@ extension Schema {
         let known = fields.map(\.name)
         if let unknown = members.keys.sorted().first(where: { !known.contains($0) }) {
             let hint = known.isEmpty ? "there are no parameters here" : "known are " + known.joined(separator: ", ")
-            throw ControlError(.invalidParameters, "unknown parameter '\(path(String(unknown.prefix(64))))'", field: path(unknown), hint: hint)
+            throw ControlError(
+                .invalidParameters, "unknown parameter '\(path(String(unknown.prefix(64))))'", field: path(unknown), hint: hint)
         }
         for field in fields {
             switch members[field.name] {

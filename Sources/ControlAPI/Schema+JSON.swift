@@ -57,7 +57,8 @@ extension Schema {
     public var documentText: String {
         switch self {
         case .string(let rule): rule.meaning
-        case .integer(let range): range.upperBound == .max ? "integer, at least \(range.lowerBound)" : "integer, \(range.lowerBound) to \(range.upperBound)"
+        case .integer(let range):
+            range.upperBound == .max ? "integer, at least \(range.lowerBound)" : "integer, \(range.lowerBound) to \(range.upperBound)"
         case .integers: expectation
         case .number: "number"
         case .boolean: "boolean"

@@ -1,4 +1,5 @@
-/// What values a parameter or a result may have: it checks requests and configuration files, and becomes the JSON Schema in the OpenRPC document.
+/// What values a parameter or a result may have: it checks requests and configuration files, and becomes the JSON Schema in the OpenRPC
+/// document.
 public indirect enum Schema: Sendable, Equatable {
     /// A string that satisfies a rule.
     case string(TextRule)

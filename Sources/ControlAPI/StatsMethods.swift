@@ -5,7 +5,9 @@ public enum StatsGet: ControlMethod {
         /// The export's name.
         public var name: String?
         /// Members.
-        public static var fields: [Field] { [.optional(CodingKeys.name, .string(.exportName), "the export's name", default: "all exports")] }
+        public static var fields: [Field] {
+            [.optional(CodingKeys.name, .string(.exportName), "the export's name", default: "all exports")]
+        }
         /// Parameters.
         public init(name: String? = nil) { self.name = name }
     }
@@ -27,7 +29,8 @@ public enum StatsGet: ControlMethod {
         /// Members.
         public static var fields: [Field] {
             [
-                .required(CodingKeys.timeNS, .natural, "when the counters were read: monotonic clock in nanoseconds, for rates between two calls"),
+                .required(
+                    CodingKeys.timeNS, .natural, "when they were read: monotonic clock in nanoseconds, for rates between two calls"),
                 .required(CodingKeys.exports, .array(of: ExportStats.schema), "per export, in the order of their names"),
                 .required(CodingKeys.pollers, .array(of: PollerInfo.schema), "the pollers, as in poller.list"),
             ]
@@ -47,7 +50,9 @@ public enum StatsGet: ControlMethod {
     /// In one line.
     public static var summary: String { "Tells the counters of one export or of all, and of the pollers" }
     /// More.
-    public static var details: String { "Counters start at zero when the export is made or the daemon starts, and only grow; gauges are named so." }
+    public static var details: String {
+        "Counters start at zero when the export is made or the daemon starts, and only grow; gauges are named so."
+    }
     /// Refusals.
     public static var errors: [ErrorKind] { [.notFound] }
     /// All.

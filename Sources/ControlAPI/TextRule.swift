@@ -2,7 +2,8 @@
 public enum TextRule: Sendable, Equatable {
     /// No rule.
     case any
-    /// An export's name: 1 to 64 of A-Z a-z 0-9 . _ -, not starting with a full stop or a hyphen; so it is also a file name that stays in its folder.
+    /// An export's name: 1 to 64 of A-Z a-z 0-9 . _ -, not starting with a full stop or a hyphen; so it is also a file name that stays in
+    /// its folder.
     case exportName
     /// A backing: an absolute path or `null:SIZE`.
     case backing
@@ -14,6 +15,8 @@ public enum TextRule: Sendable, Equatable {
     case fileMode
     /// A group by name or number.
     case group
+    /// A version: one to three numbers with full stops between.
+    case version
 
     /// The longest export name.
     public static let exportNameLengthMax = 64
@@ -33,6 +36,7 @@ public enum TextRule: Sendable, Equatable {
         case .socketPath: Self.socketPathProblem(text)
         case .serial: Self.serialProblem(text)
         case .fileMode: Self.fileModeProblem(text)
+        case .version: QEMUVersion(parsing: text) == nil ? ("is not a version", "give one such as 7.2 or 10.0") : nil
         case .group: text.isEmpty || text.contains("\0") ? ("is not the name or number of a group", "give a group such as 'kvm'") : nil
         }
     }
@@ -45,6 +49,7 @@ public enum TextRule: Sendable, Equatable {
         case .socketPath: "^/.{1,106}$"
         case .serial: "^[ -~]{1,20}$"
         case .fileMode: "^0?[0-7]{3}$"
+        case .version: "^[0-9]+(\\.[0-9]+){0,2}$"
         case .any, .group: nil
         }
     }
@@ -59,6 +64,7 @@ public enum TextRule: Sendable, Equatable {
         case .serial: "string, 1 to 20 printable ASCII characters"
         case .fileMode: "string, octal permission bits"
         case .group: "string, name or number of a group"
+        case .version: "string, a version such as `7.2`"
         }
     }
 
@@ -74,8 +80,11 @@ public enum TextRule: Sendable, Equatable {
     private static func backingProblem(_ text: String) -> (reason: String, hint: String)? {
         let hint = "give an absolute path such as /var/lib/images/db0.raw, or null:SIZE such as null:10G"
         if text.hasPrefix("null:") {
-            guard let size = ByteSize(parsing: String(text.dropFirst(5))) else { return ("has no size that can be read after 'null:'", hint) }
-            return size.bytes > 0 && size.bytes.isMultiple(of: 512) ? nil : ("has a size that is not a positive multiple of 512 bytes", hint)
+            guard let size = ByteSize(parsing: String(text.dropFirst(5))) else {
+                return ("has no size that can be read after 'null:'", hint)
+            }
+            return size.bytes > 0 && size.bytes.isMultiple(of: 512)
+                ? nil : ("has a size that is not a positive multiple of 512 bytes", hint)
         }
         return pathProblem(text, hint: hint, lengthMax: pathLengthMax)
     }

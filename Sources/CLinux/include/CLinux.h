@@ -7,5 +7,6 @@
 #include "clinux_events.h"
 #include "clinux_files.h"
 #include "clinux_memory.h"
+#include "clinux_process.h"
 #include "clinux_sockets.h"
 #include "clinux_threads.h"

@@ -1,0 +1,129 @@
+import LinuxSystem
+
+/// A connection to a daemon's control socket for programs that ask and wait: one call at a time, each with a time limit.
+public final class ControlClient {
+    /// How long a call may take, unless it says otherwise.
+    public static let timeoutNanosecondsDefault: UInt64 = 60_000_000_000
+    /// The longest answer that is accepted.
+    public static let answerLengthMax = 64 << 20
+
+    private let path: String
+    private let socket: FileDescriptor
+    private var received: [UInt8] = []
+    private var nextID: Int64 = 1
+
+    /// Why a call has no answer.
+    public enum Failure: Error, Equatable, CustomStringConvertible {
+        /// Nobody listens at the path; the reason in words.
+        case notRunning(path: String, reason: String)
+        /// The connection broke or the daemon did not answer in time.
+        case broken(path: String, reason: String)
+        /// The daemon refused.
+        case refused(ControlError)
+
+        /// The thing, the reason and the way out.
+        public var description: String {
+            switch self {
+            case .notRunning(let path, let reason):
+                "cannot reach vhublkd at \(path): \(reason) "
+                    + "(is the daemon running? start it with 'systemctl start vhublkd', or name its socket with --control)"
+            case .broken(let path, let reason): "the connection to vhublkd at \(path) broke: \(reason) (look at the daemon's log)"
+            case .refused(let error): error.description
+            }
+        }
+    }
+
+    /// Connects to the daemon at `path`.
+    public init(path: String) throws(Failure) {
+        self.path = path
+        guard path.utf8.count <= UnixSocket.pathLengthMax else {
+            throw .notRunning(path: path, reason: "the path is longer than the \(UnixSocket.pathLengthMax) bytes of a Unix socket's")
+        }
+        do {
+            socket = try UnixSocket.connect(path: path)
+        } catch {
+            throw .notRunning(path: path, reason: error.reason)
+        }
+    }
+
+    /// Calls a method and reads its result.
+    public func call<Method: ControlMethod>(
+        _ method: Method.Type, _ parameters: Method.Parameters, timeoutNanoseconds: UInt64 = timeoutNanosecondsDefault
+    ) throws(Failure) -> Method.Result {
+        let result = try call(method.name.rawValue, try members(of: parameters), timeoutNanoseconds: timeoutNanoseconds)
+        do {
+            return try JSONText.decode(Method.Result.self, from: result)
+        } catch {
+            throw .broken(path: path, reason: "the answer to \(method.name.rawValue) has another shape than this version knows")
+        }
+    }
+
+    /// Calls a method by its name, without types.
+    public func call(
+        _ method: String, _ parameters: [String: JSONValue], timeoutNanoseconds: UInt64 = timeoutNanosecondsDefault
+    ) throws(Failure) -> JSONValue {
+        let deadline = MonotonicClock.now() &+ timeoutNanoseconds
+        let id = RPCIdentifier.integer(nextID)
+        nextID += 1
+        do {
+            try send(try RPCRequest(id: id, method: method, parameters: parameters).line(), deadline: deadline)
+            while true {
+                guard let response = RPCResponse(line: try receiveLine(deadline: deadline)) else {
+                    throw Failure.broken(path: path, reason: "the answer is not JSON-RPC")
+                }
+                // The daemon answers a line that it cannot read with id null.
+                if response.id == id || response.id == .null { return try response.outcome.get() }
+            }
+        } catch let error as ControlError {
+            throw .refused(error)
+        } catch let error as Failure {
+            throw error
+        } catch {
+            throw .broken(path: path, reason: "\(error)")
+        }
+    }
+
+    private func members(of parameters: some DescribedObject) throws(Failure) -> [String: JSONValue] {
+        do {
+            return try JSONText.value(of: parameters).object ?? [:]
+        } catch {
+            throw .broken(path: path, reason: "the parameters cannot be written as JSON: \(error)")
+        }
+    }
+
+    /// Sends bytes as they are; for `call`, and for tests of what a daemon does with them.
+    public func send(_ bytes: [UInt8], deadline: UInt64) throws {
+        var sent = 0
+        while sent < bytes.count {
+            let count = try unsafe bytes[sent...].withUnsafeBytes { try unsafe UnixSocket.send(socket, $0) }
+            sent += count ?? 0
+            if count == nil { try wait(for: .writable, deadline: deadline) }
+        }
+    }
+
+    /// The next line that the daemon sends, its end not included.
+    public func receiveLine(deadline: UInt64) throws -> [UInt8] {
+        var searched = 0
+        while true {
+            if let end = received[searched...].firstIndex(of: UInt8(ascii: "\n")) {
+                defer { received.removeFirst(end + 1) }
+                return Array(received[..<end])
+            }
+            searched = received.count
+            guard received.count <= Self.answerLengthMax else { throw Failure.broken(path: path, reason: "the answer is too long") }
+            try wait(for: .readable, deadline: deadline)
+            var chunk = [UInt8](repeating: 0, count: 65536)
+            let part = try unsafe chunk.withUnsafeMutableBytes { try unsafe UnixSocket.receive(socket, into: $0, maximumDescriptors: 0) }
+            guard let part else { continue }
+            if part.byteCount == 0 { throw Failure.broken(path: path, reason: "the daemon closed it") }
+            received.append(contentsOf: chunk[..<part.byteCount])
+        }
+    }
+
+    private func wait(for event: FileDescriptor.WaitEvent, deadline: UInt64) throws {
+        let now = MonotonicClock.now()
+        guard now < deadline, try socket.wait(for: event, nanoseconds: deadline - now) else {
+            throw Failure.broken(path: path, reason: "no answer in time")
+        }
+    }
+}

@@ -1,0 +1,62 @@
+import CLinux
+import Glibc
+
+/// What this process is and may do.
+public enum ProcessSelf {
+    /// Its process id.
+    public static var identifier: Int32 { getpid() }
+    /// Its effective user.
+    public static var user: UInt32 { geteuid() }
+    /// Its effective group.
+    public static var group: UInt32 { getegid() }
+
+    /// The kernel's release, as `uname -r` prints it.
+    public static var kernelRelease: String {
+        var name = utsname()
+        guard unsafe uname(&name) == 0 else { return "unknown" }
+        return unsafe withUnsafeBytes(of: &name.release) { unsafe String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+    }
+
+    /// A variable of the environment; nil when it is not set or empty.
+    public static func environment(_ name: String) -> String? {
+        guard let value = unsafe getenv(name) else { return nil }
+        let text = unsafe String(cString: value)
+        return text.isEmpty ? nil : text
+    }
+
+    /// Keeps later children from inheriting a variable.
+    public static func removeEnvironment(_ name: String) { _ = unsafe unsetenv(name) }
+
+    /// Leaves no core file and lets nobody trace the process but root: guest data would be in both.
+    public static func forbidDumps() throws(SystemError) {
+        var limit = rlimit(rlim_cur: 0, rlim_max: 0)
+        if unsafe setrlimit(__rlimit_resource_t(RLIMIT_CORE.rawValue), &limit) != 0 {
+            throw SystemError("set RLIMIT_CORE to 0", errno: errno)
+        }
+        try SystemError.check(clinux_set_dumpable(0), "forbid core dumps and tracing")
+    }
+
+    /// Whether core files and tracing are forbidden now.
+    public static var forbidsDumps: Bool { clinux_get_dumpable() == 0 }
+
+    /// Raises the limit of open descriptors as far as the system allows and returns it.
+    public static func raiseDescriptorLimit() throws(SystemError) -> UInt64 {
+        var limit = rlimit()
+        let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+        if unsafe getrlimit(resource, &limit) != 0 { throw SystemError("read RLIMIT_NOFILE", errno: errno) }
+        limit.rlim_cur = limit.rlim_max
+        if unsafe setrlimit(resource, &limit) != 0 { throw SystemError("raise RLIMIT_NOFILE", errno: errno) }
+        return UInt64(limit.rlim_cur)
+    }
+
+    /// Sends a datagram to the Unix socket `address` without waiting; a leading `@` names an abstract one (sd_notify(3)).
+    public static func sendDatagram(_ text: String, to address: String) throws(SystemError) {
+        var name = Array(address.utf8)
+        if name.first == UInt8(ascii: "@") { name[0] = 0 }
+        let bytes = Array(text.utf8)
+        let status = unsafe name.withUnsafeBytes { name in
+            unsafe bytes.withUnsafeBytes { unsafe clinux_send_datagram(name.baseAddress, name.count, $0.baseAddress, $0.count) }
+        }
+        try SystemError.check(status, "send to \(address)")
+    }
+}
