@@ -90,7 +90,7 @@ public struct ExportParameters: DescribedObject {
     private static var own: [Field] {
         [
             .optional(CodingKeys.readOnly, .boolean, "refuse writes; the backing is opened for reading only", default: "false"),
-            .optional(CodingKeys.serial, .string(.serial), "the serial number the guest sees", default: "none"),
+            .optional(CodingKeys.serial, .string(.serial), "the serial number the guest sees", default: "the export's name, cut to 20"),
             .optional(
                 CodingKeys.blockSize, .integers([512, 4096]), "the logical block size in bytes", default: "the backing's own"),
         ]

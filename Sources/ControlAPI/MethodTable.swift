@@ -28,8 +28,6 @@ public enum MethodName: String, Sendable, CaseIterable, Codable {
     case exportList = "export.list"
     /// Tells one export.
     case exportShow = "export.show"
-    /// Removes an export.
-    case exportDelete = "export.delete"
     /// Changes the size of an export.
     case exportResize = "export.resize"
     /// Tells how a virtual machine gets the disk.
@@ -40,6 +38,8 @@ public enum MethodName: String, Sendable, CaseIterable, Codable {
     case statsGet = "stats.get"
     /// Tells what daemon this is.
     case daemonVersion = "daemon.version"
+    /// Removes an export.
+    case exportDelete = "export.delete"
     /// Tells this interface.
     case discover = "rpc.discover"
 
@@ -49,12 +49,12 @@ public enum MethodName: String, Sendable, CaseIterable, Codable {
         case .exportCreate: ExportCreate.self
         case .exportList: ExportList.self
         case .exportShow: ExportShow.self
-        case .exportDelete: ExportDelete.self
         case .exportResize: ExportResize.self
         case .exportAttach: ExportAttach.self
         case .pollerList: PollerList.self
         case .statsGet: StatsGet.self
         case .daemonVersion: DaemonVersion.self
+        case .exportDelete: ExportDelete.self
         case .discover: Discover.self
         }
     }

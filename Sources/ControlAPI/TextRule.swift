@@ -37,7 +37,7 @@ public enum TextRule: Sendable, Equatable {
         case .serial: Self.serialProblem(text)
         case .fileMode: Self.fileModeProblem(text)
         case .version: QEMUVersion(parsing: text) == nil ? ("is not a version", "give one such as 7.2 or 10.0") : nil
-        case .group: text.isEmpty || text.contains("\0") ? ("is not the name or number of a group", "give a group such as 'kvm'") : nil
+        case .group: Self.groupProblem(text)
         }
     }
 
@@ -115,6 +115,12 @@ public enum TextRule: Sendable, Equatable {
             return ("is not permission bits in octal", "give a mode such as 0660")
         }
         return nil
+    }
+
+    private static func groupProblem(_ text: String) -> (reason: String, hint: String)? {
+        let isFine =
+            !text.isEmpty && text.utf8.count <= 255 && text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "._-$".contains($0)) }
+        return isFine ? nil : ("is not the name or number of a group", "give a group such as 'kvm'")
     }
 
     private static func quoted(_ character: Character) -> String {
