@@ -1,0 +1,86 @@
+import Foundation
+
+/// A disk to serve: an image and the settings of its export.
+struct ServedDisk: Sendable {
+    var name: String
+    var image: String
+    var socket: String
+    var queues = 1
+    var queueSize: Int?
+    var blockSize = 512
+    var isReadOnly = false
+    var serial: String?
+    var engine: String?
+    var poll: String?
+}
+
+/// What serves the disks: our daemon, or, to tell a fault of a test from a fault of ours, QEMU's storage daemon (VHUBLK_TEST_SERVER=qsd7 or qsd10).
+enum DiskServer: String, Sendable {
+    case vhublkd
+    case storageDaemon7 = "qsd7"
+    case storageDaemon10 = "qsd10"
+
+    static let underTest: DiskServer = {
+        guard let name = ProcessInfo.processInfo.environment["VHUBLK_TEST_SERVER"] else { return .vhublkd }
+        guard let server = DiskServer(rawValue: name) else { preconditionFailure("VHUBLK_TEST_SERVER: \(name) is none of vhublkd, qsd7, qsd10") }
+        return server
+    }()
+
+    /// Serves the disks while `body` runs. `folder` takes the daemon's sockets and state.
+    func serve<Result: Sendable>(
+        _ disks: [ServedDisk], in folder: String, _ body: @Sendable (DaemonControl) async throws -> Result
+    ) async throws -> Result {
+        let control = DaemonControl(socket: folder + "/control.sock")
+        guard self == .vhublkd else {
+            let program = self == .storageDaemon7 ? "/usr/bin/qemu-storage-daemon" : Places.debian13("qemu-storage-daemon")
+            return try await Program.with(program, storageDaemonArguments(disks)) { server in
+                for disk in disks { try await waitForSocket(disk.socket, server) }
+                return try await body(control)
+            }
+        }
+        let arguments = ["--control", control.socket, "--state-dir", folder + "/state"]
+        return try await Program.with(Places.product("vhublkd"), arguments) { server in
+            try await waitForSocket(control.socket, server)
+            for disk in disks { try await control.create(disk) }
+            return try await body(control)
+        }
+    }
+
+    private func storageDaemonArguments(_ disks: [ServedDisk]) -> [String] {
+        disks.flatMap { disk in
+            [
+                "--blockdev", "driver=file,node-name=\(disk.name)-file,filename=\(disk.image),discard=unmap,read-only=\(disk.isReadOnly ? "on" : "off")",
+                "--blockdev", "driver=raw,node-name=\(disk.name),file=\(disk.name)-file,discard=unmap,read-only=\(disk.isReadOnly ? "on" : "off")",
+                "--export",
+                "type=vhost-user-blk,id=\(disk.name)-export,node-name=\(disk.name),addr.type=unix,addr.path=\(disk.socket),num-queues=\(disk.queues),"
+                    + "writable=\(disk.isReadOnly ? "off" : "on"),logical-block-size=\(disk.blockSize)",
+            ]
+        }
+    }
+}
+
+/// Waits until a daemon has made a socket.
+func waitForSocket(_ path: String, _ server: RunningProgram) async throws {
+    try await eventually(.seconds(20), "\(server.name): no socket at \(path)") { FileManager.default.fileExists(atPath: path) }
+}
+
+/// A running vhublkd, through vhublkctl.
+struct DaemonControl: Sendable {
+    let socket: String
+
+    @discardableResult
+    func callAsFunction(_ arguments: String...) async throws -> String {
+        try await Program.succeed(Places.product("vhublkctl"), ["--control", socket] + arguments)
+    }
+
+    func create(_ disk: ServedDisk) async throws {
+        var arguments = ["--control", socket, "export", "create", disk.name, "--backing", disk.image, "--socket", disk.socket, "--queues", "\(disk.queues)"]
+        arguments += ["--block-size", "\(disk.blockSize)"]
+        if let size = disk.queueSize { arguments += ["--queue-size", "\(size)"] }
+        if disk.isReadOnly { arguments.append("--read-only") }
+        if let serial = disk.serial { arguments += ["--serial", serial] }
+        if let engine = disk.engine { arguments += ["--engine", engine] }
+        if let poll = disk.poll { arguments += ["--poll", poll] }
+        try await Program.succeed(Places.product("vhublkctl"), arguments)
+    }
+}
