@@ -34,5 +34,6 @@ bin/qemu-system-x86_64 --version
 # libblkio's example program is a benchmark of its own, and a vhost-user front-end that nobody here wrote. The library alone also runs on Debian 12's libc.
 mkdir lib
 cp -L tree/usr/lib/x86_64-linux-gnu/libblkio.so.1 lib/
+# shellcheck disable=SC2016 # $ORIGIN is the dynamic loader's, not the shell's
 gcc -O2 -pthread -Itree/usr/include -o bin/blkio-bench tree/usr/share/doc/libblkio-dev/examples/blkio-bench.c lib/libblkio.so.1 -Wl,-rpath,'$ORIGIN/../lib'
 bin/blkio-bench -h >/dev/null

@@ -22,6 +22,7 @@ as_root() {
     fi
 }
 
+# shellcheck disable=SC2034 # for the scripts that source this
 if [[ -t 1 ]]; then
     bold=$'\e[1m' dim=$'\e[2m' red=$'\e[31m' plain=$'\e[0m'
 else

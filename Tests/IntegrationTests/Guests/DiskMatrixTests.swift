@@ -66,10 +66,12 @@ extension Integration {
                         let socket = "\(folder)/\(slot).sock"
                         let label = "\(variant.name), \(queues) queue(s), \(isPacked ? "packed" : "split")"
                         let served = ServedDisk(
-                            name: "disk\(slot)", image: image, socket: socket, queues: queues, blockSize: variant.blockSize, isReadOnly: isReadOnly,
+                            name: "disk\(slot)", image: image, socket: socket, queues: queues, blockSize: variant.blockSize,
+                            isReadOnly: isReadOnly,
                             serial: "serial-\(slot)")
                         let disk = GuestDisk(
-                            socket: socket, slot: slot, queues: queues, properties: variant.properties + ["packed=\(isPacked ? "on" : "off")"])
+                            socket: socket, slot: slot, queues: queues,
+                            properties: variant.properties + ["packed=\(isPacked ? "on" : "off")"])
                         cells.append(
                             Cell(variant: variant, isPacked: isPacked, isReadOnly: isReadOnly, served: served, disk: disk, label: label))
                     }
@@ -108,7 +110,8 @@ extension Integration {
                 "taskset \(1 << index) dd if=/dev/urandom of=/dev/\(name) bs=\(size) seek=\(index * quarter / size) count=\(quarter / size) conv=notrunc,fsync &"
             }
             let seen = try await guest.succeed(
-                "(\(writers.joined(separator: "\n"))\nwait) 2>/dev/null; sync; echo 3 >/proc/sys/vm/drop_caches; sha256sum /dev/\(name) | cut -c 1-64")
+                "(\(writers.joined(separator: "\n"))\nwait) 2>/dev/null; sync; echo 3 >/proc/sys/vm/drop_caches; sha256sum /dev/\(name) | cut -c 1-64"
+            )
             let expected = try await Image.checksum(cell.served.image)
             #expect(seen == expected, "\(cell.label): what the guest reads is what the image holds")
             let allocated = try await Image.allocated(cell.served.image)

@@ -1,5 +1,7 @@
 /// Runs `body`, and cancels it with an error that names `what` when it takes longer than `limit`.
-func within<Result: Sendable>(_ limit: Duration, _ what: String, _ body: @escaping @Sendable () async throws -> Result) async throws -> Result {
+func within<Result: Sendable>(_ limit: Duration, _ what: String, _ body: @escaping @Sendable () async throws -> Result) async throws
+    -> Result
+{
     try await withThrowingTaskGroup(of: Result.self) { group in
         group.addTask(operation: body)
         group.addTask {

@@ -22,7 +22,9 @@ enum DiskServer: String, Sendable {
 
     static let underTest: DiskServer = {
         guard let name = ProcessInfo.processInfo.environment["VHUBLK_TEST_SERVER"] else { return .vhublkd }
-        guard let server = DiskServer(rawValue: name) else { preconditionFailure("VHUBLK_TEST_SERVER: \(name) is none of vhublkd, qsd7, qsd10") }
+        guard let server = DiskServer(rawValue: name) else {
+            preconditionFailure("VHUBLK_TEST_SERVER: \(name) is none of vhublkd, qsd7, qsd10")
+        }
         return server
     }()
 
@@ -49,8 +51,10 @@ enum DiskServer: String, Sendable {
     private func storageDaemonArguments(_ disks: [ServedDisk]) -> [String] {
         disks.flatMap { disk in
             [
-                "--blockdev", "driver=file,node-name=\(disk.name)-file,filename=\(disk.image),discard=unmap,read-only=\(disk.isReadOnly ? "on" : "off")",
-                "--blockdev", "driver=raw,node-name=\(disk.name),file=\(disk.name)-file,discard=unmap,read-only=\(disk.isReadOnly ? "on" : "off")",
+                "--blockdev",
+                "driver=file,node-name=\(disk.name)-file,filename=\(disk.image),discard=unmap,read-only=\(disk.isReadOnly ? "on" : "off")",
+                "--blockdev",
+                "driver=raw,node-name=\(disk.name),file=\(disk.name)-file,discard=unmap,read-only=\(disk.isReadOnly ? "on" : "off")",
                 "--export",
                 "type=vhost-user-blk,id=\(disk.name)-export,node-name=\(disk.name),addr.type=unix,addr.path=\(disk.socket),num-queues=\(disk.queues),"
                     + "writable=\(disk.isReadOnly ? "off" : "on"),logical-block-size=\(disk.blockSize)",
@@ -74,7 +78,10 @@ struct DaemonControl: Sendable {
     }
 
     func create(_ disk: ServedDisk) async throws {
-        var arguments = ["--control", socket, "export", "create", disk.name, "--backing", disk.image, "--socket", disk.socket, "--queues", "\(disk.queues)"]
+        var arguments = [
+            "--control", socket, "export", "create", disk.name, "--backing", disk.image, "--socket", disk.socket, "--queues",
+            "\(disk.queues)",
+        ]
         arguments += ["--block-size", "\(disk.blockSize)"]
         if let size = disk.queueSize { arguments += ["--queue-size", "\(size)"] }
         if disk.isReadOnly { arguments.append("--read-only") }

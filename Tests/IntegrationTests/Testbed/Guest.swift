@@ -81,7 +81,9 @@ struct Guest: Sendable {
     }
 
     /// Boots a guest, runs `body`, and ends it. When `body` fails the guest's console is shown with the error.
-    static func with<Result: Sendable>(_ configuration: Configuration, _ body: @Sendable (Guest) async throws -> Result) async throws -> Result {
+    static func with<Result: Sendable>(_ configuration: Configuration, _ body: @Sendable (Guest) async throws -> Result) async throws
+        -> Result
+    {
         try await Places.withFolder { folder in
             let arguments = try await arguments(configuration, folder)
             return try await Program.with(configuration.qemu.program, arguments) { _ in
@@ -105,7 +107,8 @@ struct Guest: Sendable {
         let fixed = [
             "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max,la57=off", "-smp", "\(configuration.processors)",
             "-m", "\(configuration.memory)M,slots=4,maxmem=4G", "-nodefaults", "-no-user-config", "-display", "none",
-            "-serial", "file:\(folder)/console", "-chardev", "socket,id=shell,path=\(folder)/shell,server=on,wait=off", "-serial", "chardev:shell",
+            "-serial", "file:\(folder)/console", "-chardev", "socket,id=shell,path=\(folder)/shell,server=on,wait=off", "-serial",
+            "chardev:shell",
             "-qmp", "unix:\(folder)/monitor,server=on,wait=off", "-kernel", Places.kernel, "-initrd", ramdisk,
             "-append", "console=ttyS0 quiet panic=-1 \(configuration.extraKernelArguments)",
         ]
@@ -150,7 +153,9 @@ struct Guest: Sendable {
     /// Expects that the guest's kernel has seen no error of a disk.
     func expectNoDiskErrors(sourceLocation: SourceLocation = #_sourceLocation) async throws {
         let log = try await succeed("dmesg")
-        let signs = ["I/O error", "is not a head", "Buffer I/O", "virtio_blk: probe", "hung_task", "blocked for more than", "id out of range"]
+        let signs = [
+            "I/O error", "is not a head", "Buffer I/O", "virtio_blk: probe", "hung_task", "blocked for more than", "id out of range",
+        ]
         let found = log.split(separator: "\n").filter { line in signs.contains { line.contains($0) } }
         #expect(found.isEmpty, "the guest's kernel complains", sourceLocation: sourceLocation)
     }

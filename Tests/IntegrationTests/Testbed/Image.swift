@@ -8,7 +8,8 @@ enum Image {
     }
 
     static func fillWithRandomData(_ path: String, mebibytes: Int) async throws {
-        try await Program.succeed("dd", ["if=/dev/urandom", "of=\(path)", "bs=1M", "count=\(mebibytes)", "conv=notrunc,fsync", "status=none"])
+        try await Program.succeed(
+            "dd", ["if=/dev/urandom", "of=\(path)", "bs=1M", "count=\(mebibytes)", "conv=notrunc,fsync", "status=none"])
     }
 
     /// The image's SHA-256, in hexadecimal.

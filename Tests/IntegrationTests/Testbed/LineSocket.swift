@@ -61,7 +61,9 @@ final class LineSocket: @unchecked Sendable {  // the buffer is touched on `queu
             var chunk = [UInt8](repeating: 0, count: 65536)
             // The array is as large as the length says.
             let count = unsafe chunk.withUnsafeMutableBytes { unsafe read(descriptor, $0.baseAddress, $0.count) }
-            guard count > 0 else { throw TestbedError("the other side has closed the connection; so far: \(String(decoding: buffer, as: UTF8.self))") }
+            guard count > 0 else {
+                throw TestbedError("the other side has closed the connection; so far: \(String(decoding: buffer, as: UTF8.self))")
+            }
             buffer += chunk[..<count]
         }
     }

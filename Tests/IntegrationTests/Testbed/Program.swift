@@ -50,7 +50,8 @@ enum Program {
         let journal = Journal()
         let name = URL(filePath: program).lastPathComponent
         let ended = try await Subprocess.run(
-            launcher, arguments: Arguments([program] + arguments), environment: environment, input: .none, output: .sequence, error: .combinedWithOutput
+            launcher, arguments: Arguments([program] + arguments), environment: environment, input: .none, output: .sequence,
+            error: .combinedWithOutput
         ) { execution in
             async let reading: Void = {
                 for try await line in execution.standardOutput.strings() { journal.append(line) }

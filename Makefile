@@ -1,0 +1,51 @@
+# The front door: each target installs, downloads and builds what it needs by itself, asks nothing, and does nothing twice.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help build demo test check fmt bench install clean testbed packages tests coverage
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+SWIFT ?= swift
+# The programs people run: release, with the Swift runtime linked in, so that they run on machines without a toolchain.
+PRODUCTS := .build/products
+TESTBED := Tests/testbed
+
+help: ## prints these lines
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
+
+build: packages ## builds vhublkd, vhublkctl and vhublk-bench (release) into .build/products/release
+	@$(TESTBED)/build.sh
+
+demo: packages ## boots a QEMU guest on a disk served by vhublkd, runs fio with verification, prints the result
+	@$(TESTBED)/setup.sh demo
+	@$(TESTBED)/build.sh
+	@$(TESTBED)/demo.sh
+
+test: ## runs all checks and tests: lint, unit, component, and real guests and clients
+	@$(TESTBED)/setup.sh test
+	@$(TESTBED)/build.sh
+	@$(TESTBED)/check.sh
+	@$(TESTBED)/coverage.sh
+	@$(TESTBED)/tests.sh
+
+check: ## checks format, scripts and the rules of the house, without building guests
+	@$(TESTBED)/packages.sh test
+	@$(TESTBED)/check.sh
+	@$(SWIFT) test --filter TidyTests
+
+fmt: ## formats the Swift sources
+	@$(SWIFT) format format --in-place --parallel --recursive Package.swift Sources Tests
+
+bench: build ## measures vhublkd beside qemu-storage-daemon on this machine
+	@$(TESTBED)/setup.sh test
+	@$(TESTBED)/bench.sh
+
+install: build ## installs programs, manual pages, completions and the systemd unit (PREFIX=/usr/local, DESTDIR=)
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' $(TESTBED)/install.sh
+
+clean: ## removes what was built; downloads stay in the cache (~/.cache/vhublk)
+	@rm -rf .build
+
+packages:
+	@$(TESTBED)/packages.sh build

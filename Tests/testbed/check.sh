@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Checks that need no build: the format of the Swift sources and the scripts' lint.
+# shellcheck source=Tests/testbed/lib.sh
+source "$(dirname "$0")/lib.sh"
+
+cd "$root"
+step "format of the Swift sources" swift format lint --strict --parallel --recursive Package.swift Sources Tests
+mapfile -t scripts < <(git ls-files '*.sh' .ci/run "$testbed/guest/init")
+step "shellcheck of ${#scripts[@]} scripts" shellcheck --external-sources "${scripts[@]}"
