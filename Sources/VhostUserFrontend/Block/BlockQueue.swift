@@ -37,12 +37,15 @@ public struct BlockQueue<Ring: DriverQueue> {
         var layout = layout
         layout.options.indirectCapacity = max(layout.options.indirectCapacity, layout.dataSegmentsMax + 2)
         let stride = (layout.slotBytes + 4095) & ~4095
-        guard let area = DriverRingArea(size: layout.ringSize, format: layout.format, options: layout.options, memory: memory, region: region),
+        guard
+            let area = DriverRingArea(
+                size: layout.ringSize, format: layout.format, options: layout.options, memory: memory, region: region),
             let control = memory.allocate(64 * layout.slotCount, alignment: 4096, region: region),
             let data = memory.allocate(stride * layout.slotCount, alignment: 4096, region: region)
         else {
             throw FrontendError(
-                .memory, "guest memory has no room for a queue of \(layout.memoryBytes) bytes", hint: "make the memory larger or the queue smaller")
+                .memory, "guest memory has no room for a queue of \(layout.memoryBytes) bytes",
+                hint: "make the memory larger or the queue smaller")
         }
         self.layout = layout
         self.memory = memory
