@@ -1,0 +1,175 @@
+import LinuxSystem
+import VhostUser
+public import Virtio
+
+/// A virtio-blk driver over a vhost-user back-end: connects, negotiates, starts the queues, and survives the back-end's death.
+///
+/// It belongs to one thread, but each of `queues` may be copied out and driven by a thread of its own: rings, memory and eventfds stay the same
+/// over a reconnection, so that such a thread notices no more of it than a pause.
+public final class BlockDriver {
+    /// How the driver was set up.
+    public let options: BlockDriverOptions
+    /// The connection; another one after `reconnect`.
+    public private(set) var connection: FrontendConnection
+    /// What was negotiated.
+    public let features: VirtioFeatures
+    /// The config space as it was read last.
+    public private(set) var config: BlockConfig
+    /// Guest memory.
+    public let memory: DriverMemory
+    /// The request queues.
+    public var queues: [any BlockRequestQueue]
+    /// The inflight region that the back-end gave.
+    public private(set) var inflight: InflightHandover?
+    /// The back-end channel, when it was opened.
+    public private(set) var channel: BackendChannel?
+    private let path: String?
+    private let endpoints: [RingEndpoint]
+    private var stopped: [Int: UInt32] = [:]
+
+    /// Connects to the back-end at `path` and starts the device.
+    public convenience init(path: String, options: BlockDriverOptions = BlockDriverOptions()) throws(FrontendError) {
+        let connection = try FrontendConnection(path: path, timeoutNanoseconds: options.timeoutNanoseconds)
+        try self.init(connection: connection, path: path, options: options)
+    }
+
+    /// Starts the device over a connection on which nothing was sent yet.
+    public init(connection: FrontendConnection, path: String? = nil, options: BlockDriverOptions = BlockDriverOptions())
+        throws(FrontendError)
+    {
+        self.connection = connection
+        self.path = path
+        try connection.open(protocolFeatures: options.protocolFeatures)
+        var options = options
+        features = try Self.choose(&options, offered: connection.offeredFeatures)
+        self.options = options
+        let queueCountMax = try connection.queueCountMax()
+        guard options.queueCount <= queueCountMax else {
+            throw FrontendError(
+                .notOffered, "the back-end has \(queueCountMax) queues, \(options.queueCount) are wanted",
+                hint: "ask for fewer, or give the export more queues")
+        }
+        config = try connection.readBlockConfig()
+        do { memory = try DriverMemory(shared: options.memory ?? [Self.range(options)]) } catch {
+            throw FrontendError(.memory, "cannot make guest memory: \(error)")
+        }
+        var queues: [any BlockRequestQueue] = []
+        for _ in 0..<options.queueCount {
+            switch options.layout.format {
+            case .split: queues.append(try BlockQueue<DriverSplitQueue>(layout: options.layout, memory: memory))
+            case .packed: queues.append(try BlockQueue<DriverPackedQueue>(layout: options.layout, memory: memory))
+            }
+        }
+        self.queues = queues
+        endpoints = queues.map { queue in
+            var endpoint = queue.endpoint
+            if options.asksForPolling { endpoint.kick = nil }
+            return endpoint
+        }
+        try start()
+    }
+
+    /// One region with room for all queues; not at address 0, so that a back-end that mixes address spaces up is caught.
+    private static func range(_ options: BlockDriverOptions) -> DriverMemory.Range {
+        var layout = options.layout
+        layout.options.indirectCapacity = max(layout.options.indirectCapacity, layout.dataSegmentsMax + 2)
+        let size = (layout.memoryBytes * options.queueCount + 0x1f_ffff) & ~0x1f_ffff
+        return DriverMemory.Range(guestAddress: 0x4000_0000, size: size)
+    }
+
+    /// The features to acknowledge; what the ring cannot do without must be offered.
+    private static func choose(_ options: inout BlockDriverOptions, offered: VirtioFeatures) throws(FrontendError) -> VirtioFeatures {
+        var wanted = options.features
+        if options.layout.format == .packed {
+            guard offered.contains(.ringPacked) else {
+                throw FrontendError(.notOffered, "the back-end does not offer packed rings", hint: "use split ones")
+            }
+            wanted.insert(.ringPacked)
+        }
+        if options.layout.options.eventIndex { wanted.insert(.ringEventIndex) }
+        if options.layout.options.indirect { wanted.insert(.ringIndirectDescriptors) }
+        let chosen = offered.intersection(wanted)
+        options.layout.options.eventIndex = chosen.contains(.ringEventIndex)
+        options.layout.options.indirect = chosen.contains(.ringIndirectDescriptors)
+        return chosen
+    }
+
+    /// Tells the back-end everything it needs to run the queues, and enables them.
+    private func start() throws(FrontendError) {
+        try connection.acknowledge(features)
+        if options.usesBackendChannel, connection.protocolFeatures.contains(.backendChannel) {
+            channel = try connection.openBackendChannel()
+        }
+        if options.tracksInflight, connection.protocolFeatures.contains(.inflightSharedMemory) {
+            if inflight == nil {
+                inflight = try connection.inflightRegion(queueCount: queues.count, queueSize: options.layout.ringSize)
+            }
+            if let inflight { try connection.setInflightRegion(inflight) }
+        }
+        try connection.setMemory(memory, oneByOne: options.addsRegionsOneByOne)
+        for (index, endpoint) in endpoints.enumerated() {
+            try connection.setRing(index, endpoint, base: base(index))
+        }
+        stopped = [:]
+        if connection.features.contains(.protocolFeatures) {
+            for index in endpoints.indices { try connection.setEnabled(index, true) }
+        }
+    }
+
+    /// Where ring `index` goes on: where GET_VRING_BASE said, else what the driver's side tells of it.
+    private func base(_ index: Int) -> UInt32 {
+        if let base = stopped[index] { return base }
+        // With an inflight region the queue may be driven by another thread while this runs. A split ring's used index is in shared memory;
+        // of a packed ring QEMU, too, tells where it once started, and the region knows better.
+        if options.layout.format == .packed, inflight != nil { return 0x8000_8000 }
+        return queues[index].baseAfterCrash
+    }
+
+    /// Stops all rings with GET_VRING_BASE; `reconnect` or `resume` goes on from there.
+    public func stop() throws(FrontendError) {
+        for index in endpoints.indices { stopped[index] = try connection.stopRing(index) }
+    }
+
+    /// Starts the rings again after `stop`, over the same connection.
+    public func resume() throws(FrontendError) {
+        try start()
+    }
+
+    /// Connects again after the back-end went away, trying for `timeoutNanoseconds`, and goes on with the same rings and memory.
+    public func reconnect(timeoutNanoseconds: UInt64) throws(FrontendError) {
+        guard let path else { throw FrontendError(.connect, "the connection was handed over: there is no path to connect to again") }
+        connection.close()
+        channel = nil
+        let deadline = MonotonicClock.now() &+ timeoutNanoseconds
+        while true {
+            do throws(FrontendError) {
+                let next = try FrontendConnection(path: path, timeoutNanoseconds: options.timeoutNanoseconds)
+                try next.open(protocolFeatures: options.protocolFeatures)
+                guard next.offeredFeatures.isSuperset(of: features) else {
+                    let missing = features.subtracting(next.offeredFeatures)
+                    throw FrontendError(.notOffered, "the back-end came back without \(missing), which is in use")
+                }
+                connection = next
+                try start()
+                return
+            } catch {
+                let isPassing = error.kind == .connect || error.kind == .disconnected || error.kind == .timedOut
+                if !isPassing || MonotonicClock.now() >= deadline { throw error }
+                wait(nanoseconds: 1_000_000)
+            }
+        }
+    }
+
+    private func wait(nanoseconds: Int64) {
+        guard let poller = try? Epoll() else { return }
+        unsafe withUnsafeTemporaryAllocation(of: Epoll.Ready.self, capacity: 1) { ready in
+            _ = unsafe poller.wait(into: ready, timeoutNanoseconds: nanoseconds)
+        }
+    }
+
+    /// Reads the config space again, as a driver does after CONFIG_CHANGE.
+    public func refreshConfig() throws(FrontendError) { config = try connection.readBlockConfig() }
+
+    /// Ends the connection.
+    public func close() { connection.close() }
+}
