@@ -22,3 +22,15 @@ int64_t clinux_mmap(size_t size, int protection, int flags, int fd, int64_t offs
 }
 
 int clinux_munmap(void *base, size_t size) { return munmap(base, size) < 0 ? -errno : 0; }
+
+int clinux_is_resident(void *page, size_t page_size) {
+    unsigned char resident = 0;
+    if (mincore(page, page_size, &resident) < 0) return -errno;
+    return resident & 1;
+}
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
+
+int clinux_populate(void *page, size_t page_size) { return madvise(page, page_size, MADV_POPULATE_READ) < 0 ? -errno : 0; }

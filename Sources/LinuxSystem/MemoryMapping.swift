@@ -35,8 +35,8 @@ public final class MemoryMapping: @unchecked Sendable {
         self.size = Int(size)
     }
 
-    /// Private memory, all zero, that takes physical pages as it is touched.
-    public init(anonymous size: Int) throws(SystemError) {
+    /// Private memory, all zero, that takes physical pages as it is touched: from NUMA node `node` where given and possible.
+    public init(anonymous size: Int, node: Int? = nil) throws(SystemError) {
         let what = "allocate \(size) bytes"
         guard size > 0, size <= Int.max - PageSize.bytes else { throw SystemError(what, errno: EINVAL) }
         let rounded = (size + PageSize.bytes - 1) / PageSize.bytes * PageSize.bytes
@@ -46,6 +46,7 @@ public final class MemoryMapping: @unchecked Sendable {
         mappedSize = rounded
         unsafe base = mapped
         self.size = size
+        if let node { unsafe NUMA.prefer(node: node, forRange: mapped, size: rounded) }
     }
 
     deinit {

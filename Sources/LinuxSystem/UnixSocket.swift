@@ -16,6 +16,11 @@ public enum UnixSocket {
         public var user: UInt32
         /// Effective group id.
         public var group: UInt32
+
+        /// Describes a peer.
+        public init(process: Int32, user: UInt32, group: UInt32) {
+            (self.process, self.user, self.group) = (process, user, group)
+        }
     }
 
     /// What a `receive` brought.

@@ -12,3 +12,8 @@ int clinux_seal_size(int fd);
 /// mmap; the address, or -errno (no mapping lies in the last page of the address space, so the two cannot be confused).
 int64_t clinux_mmap(size_t size, int protection, int flags, int fd, int64_t offset);
 int clinux_munmap(void *base, size_t size);
+
+/// Whether the page at `page` is in memory, in this process's page table or in the page cache: 1, 0 or -errno.
+int clinux_is_resident(void *page, size_t page_size);
+/// Maps the page at `page` for reading without the signal that touching it could raise (Linux 5.14).
+int clinux_populate(void *page, size_t page_size);
