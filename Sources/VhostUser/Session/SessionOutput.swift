@@ -55,6 +55,11 @@ public enum StreamError: Error, Equatable, Sendable, CustomStringConvertible {
     /// The socket failed.
     case system(SystemError)
 
+    /// A failed send or receive: the peer's going is told by several errors.
+    init(_ error: SystemError, insideMessage: Bool) {
+        self = ["EPIPE", "ECONNRESET", "ENOTCONN"].contains(error.name) ? .closed(insideMessage: insideMessage) : .system(error)
+    }
+
     /// The reason as a person reads it.
     public var description: String {
         switch self {

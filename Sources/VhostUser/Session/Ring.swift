@@ -1,0 +1,41 @@
+import LinuxSystem
+import Virtio
+
+/// What a session knows of a ring. Started and enabled are independent of each other (specification, "Ring states"); a ring runs, that is,
+/// the device processes it, when it is both and everything it needs has been set.
+struct Ring {
+    /// What the device does with the ring.
+    enum Activity: Equatable {
+        case idle, running, stopping
+    }
+
+    var size: Int?
+    var address: VringAddress?
+    /// nil: where a fresh ring begins.
+    var base: RingBase?
+    var kick: FileDescriptor?
+    var isPolled = false
+    var call: FileDescriptor?
+    var error: FileDescriptor?
+    /// From SET_VRING_KICK to GET_VRING_BASE. The specification lets a ring start with the first kick; this one starts with the descriptor
+    /// that kicks come on, as every other back-end has it: buffers that are there already must not wait for a kick that may never come.
+    var isStarted = false
+    var isEnabled = false
+    /// Why the device gave the ring up; it does not run again before it was stopped or reset.
+    var breakage: String?
+    var activity = Activity.idle
+    var stopWaiters: [(RingBase) -> Void] = []
+
+    /// Back to the initial state, except for what belongs to the connection: whom to signal.
+    mutating func reset() {
+        var fresh = Ring()
+        fresh.call = call
+        fresh.error = error
+        self = fresh
+    }
+
+    /// The log address of SET_VRING_ADDR, if its flag is set.
+    static func usedLogAddress(_ address: VringAddress) -> UInt64? {
+        address.flags & VringAddress.logFlag != 0 ? address.log : nil
+    }
+}

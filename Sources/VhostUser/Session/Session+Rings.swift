@@ -1,0 +1,105 @@
+import LinuxSystem
+import Virtio
+
+/// Starting and stopping.
+extension Session {
+    /// Starts every ring that can run and does not.
+    func startReadyRings() throws(Refusal) {
+        for index in rings.indices { try startIfReady(index) }
+    }
+
+    /// Starts a ring if it is started and enabled in the specification's sense, complete, and idle.
+    func startIfReady(_ index: Int) throws(Refusal) {
+        let ring = rings[index]
+        guard ring.isStarted, ring.isEnabled, ring.activity == .idle, ring.breakage == nil else { return }
+        guard let size = ring.size, let address = ring.address, let memory = memoryTable.memory else { return }
+        guard VirtqueueLayout.isValid(queueSize: size, features: features) else {
+            throw Refusal(.invalidValue, "ring \(index) cannot have \(size) descriptors")
+        }
+        let addresses = try locate(index, size, address, in: memory)
+        let configuration = RingConfiguration(
+            size: size, addresses: addresses, memory: memory, base: ring.base ?? defaultBase, features: features, kick: ring.kick,
+            isPolled: ring.isPolled, call: ring.call, error: ring.error, usedLogAddress: Ring.usedLogAddress(address),
+            inflight: nil)
+        do throws(RingStartError) {
+            try device.startRing(index, configuration)
+        } catch {
+            throw Refusal(.device, "ring \(index) does not start: \(error)")
+        }
+        rings[index].activity = .running
+        flushConfigChange()
+    }
+
+    /// Where a ring begins that nobody gave a base.
+    var defaultBase: RingBase { features.contains(.ringPacked) ? .packedStart : RingBase(split: 0) }
+
+    /// Finds a ring's areas in guest memory; each has to lie in one region, and no two may share a byte.
+    func locate(_ index: Int, _ size: Int, _ address: VringAddress, in memory: GuestMemory) throws(Refusal) -> RingAddresses {
+        let layout = VirtqueueLayout(queueSize: size, features: features)
+        let areas = [
+            (address.descriptor, UInt64(layout.descriptorBytes)), (address.available, UInt64(layout.driverBytes)),
+            (address.used, UInt64(layout.deviceBytes)),
+        ]
+        for (first, second) in [(0, 1), (0, 2), (1, 2)] {
+            let (lower, upper) = areas[first].0 <= areas[second].0 ? (areas[first], areas[second]) : (areas[second], areas[first])
+            if upper.0 - lower.0 < lower.1 { throw Refusal(.memory, "areas of ring \(index) overlap") }
+        }
+        let view = memory.view
+        guard
+            let descriptors = unsafe view.translateFrontend(areas[0].0, length: areas[0].1),
+            let driver = unsafe view.translateFrontend(areas[1].0, length: areas[1].1),
+            let device = unsafe view.translateFrontend(areas[2].0, length: areas[2].1)
+        else { throw Refusal(.memory, "an area of ring \(index) is outside guest memory, or crosses the end of a region") }
+        return unsafe RingAddresses(descriptors: descriptors, driver: driver, device: device)
+    }
+
+    /// Stops a ring if it runs; the completion gets the base at which it would go on. Other rings go on.
+    func stopRing(_ index: Int, _ mode: RingStop, completion: @escaping (RingBase) -> Void) {
+        switch rings[index].activity {
+        case .idle:
+            completion(rings[index].base ?? defaultBase)
+        case .stopping:
+            rings[index].stopWaiters.append(completion)
+        case .running:
+            rings[index].activity = .stopping
+            rings[index].stopWaiters = [completion]
+            device.stopRing(index, mode) { [self] base in
+                rings[index].activity = .idle
+                rings[index].base = base
+                let waiters = rings[index].stopWaiters
+                rings[index].stopWaiters = []
+                for waiter in waiters { waiter(base) }
+            }
+        }
+    }
+
+    /// Stops every ring that runs; the completion comes when the last one has.
+    func stopRings(_ mode: RingStop, completion: @escaping () -> Void) {
+        var remaining = 1
+        let one: () -> Void = {
+            remaining -= 1
+            if remaining == 0 { completion() }
+        }
+        for index in rings.indices where rings[index].activity != .idle {
+            remaining += 1
+            stopRing(index, mode) { _ in one() }
+        }
+        one()
+    }
+
+    /// The device found the ring's contents impossible and does not process it any more. It is stopped; GET_VRING_BASE or a reset frees it.
+    public func ringDidBreak(_ index: Int, reason: String) {
+        guard !isClosed, rings[index].activity != .idle, rings[index].breakage == nil else { return }
+        rings[index].breakage = reason
+        // DEVICE_NEEDS_RESET means something only after DRIVER_OK (virtio 1.3, 2.1.2).
+        if deviceStatus & DeviceStatus.driverOK != 0 { deviceStatus |= DeviceStatus.needsReset }
+        warnOnce(UInt32(index) | 1 << 31, "ring \(index) is broken: \(reason)")
+        stopRing(index, .drain) { _ in }
+    }
+}
+
+/// Bits of the virtio device status (virtio 1.3, 2.1).
+enum DeviceStatus {
+    static let driverOK: UInt8 = 4
+    static let needsReset: UInt8 = 64
+}

@@ -1,0 +1,153 @@
+public import LinuxSystem
+
+/// A session and its two sockets, for whatever event loop there is.
+///
+/// The owner watches the sockets with level-triggered readiness, as the interest events say, and hands readiness in. Nothing waits: a peer
+/// that sends half a message, does not read its answers or sends without end slows down its own session only.
+public final class SessionConnection {
+    /// What the owner has to do.
+    public enum Event {
+        /// Watch the main socket for this.
+        case interest(read: Bool, write: Bool)
+        /// The back-end channel's socket is this one from now on: end the watch of an earlier one and watch this. nil: it is gone.
+        case backendSocket(FileDescriptor?)
+        /// Watch the back-end channel's socket for this too; reading is always of interest.
+        case backendInterest(write: Bool)
+        /// A line for the log.
+        case notice(SessionNotice)
+        /// The connection is over: end the watches and call `disconnect`.
+        case closed(StreamError)
+    }
+
+    /// Messages handled for one readiness, so that a front-end that floods us does not keep the thread.
+    private static let burst = 32
+
+    /// The session; its state may be read, and `configDidChange` and `ringDidBreak` called.
+    public private(set) var session: Session!
+    private let connection: MessageConnection
+    private var backendConnection: MessageConnection?
+    private let onEvent: (Event) -> Void
+    private var toldInterest: (read: Bool, write: Bool) = (true, false)
+    private var toldBackendWrite = false
+    private var isClosed = false
+
+    /// Takes over a connected, non-blocking socket. Watch it for reading from now on.
+    public init(
+        _ socket: FileDescriptor, device: any SessionDevice, host: any SessionHost = LinuxSessionHost(),
+        limits: SessionLimits = SessionLimits(), onEvent: @escaping (Event) -> Void
+    ) {
+        connection = MessageConnection(socket, receiving: .requests)
+        self.onEvent = onEvent
+        session = Session(device: device, host: host, limits: limits) { [weak self] output in self?.handle(output) }
+    }
+
+    /// The main socket.
+    public var socket: FileDescriptor { connection.socket }
+
+    /// The main socket is ready.
+    public func mainSocketIsReady(canRead: Bool, canWrite: Bool, isHungUp: Bool) {
+        guard !isClosed else { return }
+        do throws(StreamError) {
+            if canWrite { try connection.flush() }
+            if canRead { try receiveBurst() }
+        } catch {
+            close(error)
+            return
+        }
+        // While nothing is read the end would not be seen.
+        if isHungUp, !wantsRead {
+            close(.closed(insideMessage: false))
+            return
+        }
+        tellInterest()
+    }
+
+    private func receiveBurst() throws(StreamError) {
+        for _ in 0..<Self.burst {
+            guard !isClosed, wantsRead, let message = try connection.receive() else { return }
+            session.receive(message)
+        }
+    }
+
+    /// The back-end channel's socket is ready.
+    public func backendSocketIsReady(canRead: Bool, canWrite: Bool) {
+        guard !isClosed, let backend = backendConnection else { return }
+        do throws(StreamError) {
+            if canWrite { try backend.flush() }
+            if canRead {
+                for _ in 0..<Self.burst {
+                    guard let message = try backend.receive() else { break }
+                    session.receiveOnBackendChannel(message)
+                }
+            }
+            tellInterest()
+        } catch {
+            closeBackend(error)
+        }
+    }
+
+    /// Ends the session: the sockets are closed and rings that run are stopped. At the completion the device is free.
+    public func disconnect(completion: @escaping () -> Void) {
+        isClosed = true
+        backendConnection = nil
+        session.disconnect { [self] in
+            withExtendedLifetime(self) {}
+            completion()
+        }
+    }
+
+    private func handle(_ output: SessionOutput) {
+        switch output {
+        case .reply(let message):
+            do throws(StreamError) {
+                try connection.send(message)
+            } catch {
+                close(error)
+            }
+            tellInterest()
+        case .ready: tellInterest()
+        case .backendChannel(let socket):
+            backendConnection = MessageConnection(socket, receiving: .replies)
+            toldBackendWrite = false
+            onEvent(.backendSocket(socket))
+        case .backendRequest(let message):
+            do throws(StreamError) {
+                try backendConnection?.send(message)
+            } catch {
+                closeBackend(error)
+            }
+            tellInterest()
+        case .notice(let notice): onEvent(.notice(notice))
+        case .close(let error): close(error)
+        }
+    }
+
+    /// No further request is read while an answer is pending, or while the peer does not take those it has.
+    private var wantsRead: Bool { session.isReady && !connection.hasOutgoing }
+
+    private func tellInterest() {
+        guard !isClosed else { return }
+        let wanted = (read: wantsRead, write: connection.hasOutgoing)
+        if wanted != toldInterest {
+            toldInterest = wanted
+            onEvent(.interest(read: wanted.read, write: wanted.write))
+        }
+        if let backend = backendConnection, backend.hasOutgoing != toldBackendWrite {
+            toldBackendWrite = backend.hasOutgoing
+            onEvent(.backendInterest(write: toldBackendWrite))
+        }
+    }
+
+    private func close(_ error: StreamError) {
+        guard !isClosed else { return }
+        isClosed = true
+        onEvent(.closed(error))
+    }
+
+    private func closeBackend(_ error: StreamError) {
+        backendConnection = nil
+        session.backendChannelDidClose()
+        onEvent(.notice(SessionNotice(.info, "the back-end channel is closed: \(error)")))
+        onEvent(.backendSocket(nil))
+    }
+}
