@@ -13,7 +13,7 @@ public struct VirtqueueConfiguration {
     public var features: VirtioFeatures
     /// This queue's part of the inflight region, if the front-end gave one.
     public var inflight: InflightQueue?
-    /// The ring's own bookkeeping: `scratchBytes(queueSize:)` bytes, 16-byte aligned, on the poller's NUMA node; freed by the caller after the ring.
+    /// The ring's own bookkeeping: `scratchBytes(queueSize:inflightEntries:)` bytes, 16-byte aligned, on the poller's NUMA node; freed by the caller after the ring.
     public var scratch: UnsafeMutableRawPointer
 
     /// Gathers the parts.
@@ -54,8 +54,8 @@ public enum VirtqueueError: Error, Equatable, Sendable, CustomStringConvertible 
 
 /// The device's side of a virtqueue. A value owned by one thread at a time; nothing in it locks or allocates.
 public protocol Virtqueue {
-    /// Bytes of scratch memory a ring of that size needs.
-    static func scratchBytes(queueSize: Int) -> Int
+    /// Bytes of scratch memory a ring of that size needs; `inflightEntries` is 0 without an inflight region.
+    static func scratchBytes(queueSize: Int, inflightEntries: Int) -> Int
 
     /// Starts a ring; reads its indices and, with an inflight region, recovers what an earlier daemon left.
     init(_ configuration: VirtqueueConfiguration) throws(VirtqueueError)

@@ -1,0 +1,177 @@
+/// What to do with a request.
+@frozen
+public enum BlockVerdict: Equatable, Sendable {
+    /// Read `dataLength` bytes at `sector`.
+    case read
+    /// Write `dataLength` bytes at `sector`.
+    case write
+    /// Make all completed writes durable.
+    case flush
+    /// Answer with the serial.
+    case getID
+    /// Range commands: call `BlockRequestCheck.readRanges`.
+    case ranges(BlockRangeCommand)
+    /// End the request with this status.
+    case refused(BlockStatus)
+}
+
+/// The commands that carry a list of ranges.
+@frozen
+public enum BlockRangeCommand: Equatable, Sendable, CaseIterable {
+    /// VIRTIO_BLK_T_DISCARD
+    case discard
+    /// VIRTIO_BLK_T_WRITE_ZEROES
+    case writeZeroes
+    /// VIRTIO_BLK_T_SECURE_ERASE
+    case secureErase
+}
+
+/// One range of a range command, struct virtio_blk_discard_write_zeroes: sector u64, num_sectors u32, flags u32.
+@frozen
+public struct BlockRange: Equatable, Sendable {
+    /// First sector.
+    public var sector: UInt64
+    /// Number of sectors.
+    public var sectorCount: UInt32
+    /// Bit 0: unmap (write zeroes only).
+    public var flags: UInt32
+
+    /// Describes a range.
+    @inlinable
+    public init(sector: UInt64, sectorCount: UInt32, flags: UInt32 = 0) {
+        self.sector = sector
+        self.sectorCount = sectorCount
+        self.flags = flags
+    }
+
+    /// Whether the zeroed blocks may be deallocated.
+    @inlinable public var mayUnmap: Bool { flags & 1 != 0 }
+
+    /// Offset in bytes; ranges that passed the check do not overflow it.
+    @inlinable public var byteOffset: UInt64 { sector << 9 }
+
+    /// Length in bytes.
+    @inlinable public var byteCount: UInt64 { UInt64(sectorCount) << 9 }
+}
+
+/// What a request may do on this export: a request that passes is inside the disk, aligned and allowed.
+///
+/// A value; a resize or a new negotiation gives the queues a new one between two batches.
+@frozen
+public struct BlockRequestCheck: Equatable, Sendable {
+    /// Size of the disk in sectors.
+    public var sectorCount: UInt64
+    /// Logical block size in sectors, less one: a mask, since it is a power of two.
+    public var blockMask: UInt64
+    /// Whether everything that changes data is refused.
+    public var isReadOnly: Bool
+    /// Limits by command; not offered or not negotiated: none.
+    public var discard: BlockRangeLimits
+    /// Limits of write zeroes.
+    public var writeZeroes: BlockRangeLimits
+    /// Limits of secure erase.
+    public var secureErase: BlockRangeLimits
+
+    /// The rules for a disk; commands that were not negotiated are unknown commands.
+    public init(_ abilities: BlockAbilities, negotiated: VirtioFeatures) {
+        sectorCount = abilities.sectorCount
+        blockMask = UInt64(abilities.blockSize >> 9) - 1
+        isReadOnly = abilities.isReadOnly
+        discard = negotiated.contains(.blockDiscard) ? abilities.discard : .none
+        writeZeroes = negotiated.contains(.blockWriteZeroes) ? abilities.writeZeroes : .none
+        secureErase = negotiated.contains(.blockSecureErase) ? abilities.secureErase : .none
+    }
+
+    /// Decides what becomes of a request.
+    @inlinable
+    @inline(__always)
+    public func verdict(_ request: BlockRequest) -> BlockVerdict {
+        if request.type == BlockRequestType.read {
+            return isInside(request) ? .read : .refused(.ioError)
+        }
+        if request.type == BlockRequestType.write {
+            return !isReadOnly && isInside(request) ? .write : .refused(.ioError)
+        }
+        return rareVerdict(request.type)
+    }
+
+    @inlinable
+    @inline(never)
+    func rareVerdict(_ type: UInt32) -> BlockVerdict {
+        switch type {
+        case BlockRequestType.flush: .flush
+        case BlockRequestType.getID: .getID
+        case BlockRequestType.discard: verdict(.discard, discard)
+        case BlockRequestType.writeZeroes: verdict(.writeZeroes, writeZeroes)
+        case BlockRequestType.secureErase: verdict(.secureErase, secureErase)
+        default: .refused(.unsupported)
+        }
+    }
+
+    @inlinable
+    func verdict(_ command: BlockRangeCommand, _ limits: BlockRangeLimits) -> BlockVerdict {
+        guard limits.isOffered else { return .refused(.unsupported) }
+        return isReadOnly ? .refused(.ioError) : .ranges(command)
+    }
+
+    /// Whether a read or write has data, in whole blocks, that lies on the disk.
+    @inlinable
+    @inline(__always)
+    func isInside(_ request: BlockRequest) -> Bool {
+        let sectors = request.dataLength >> 9
+        // `sectors - 1` sends 0 to the refusals, and no sum is formed that could overflow.
+        return request.dataLength & (blockMask << 9 | 511) == 0 && request.sector & blockMask == 0 && sectors &- 1 < sectorCount
+            && request.sector <= sectorCount &- sectors
+    }
+
+    /// Copies the ranges of a command to `ranges` and checks all of them, before anything is touched. Returns the status to end with if one
+    /// is bad, and their number otherwise. `capacity` is at least the announced number of ranges.
+    ///
+    /// `ranges` may be the very segments the data is described by (16 bytes each, like a range) only if it does not overlap them.
+    public func readRanges(
+        _ request: BlockRequest, _ command: BlockRangeCommand, into ranges: UnsafeMutablePointer<BlockRange>, capacity: Int
+    ) -> Result<Int, BlockRangeFault> {
+        let limits =
+            switch command {
+            case .discard: discard
+            case .writeZeroes: writeZeroes
+            case .secureErase: secureErase
+            }
+        let count = request.dataLength / 16
+        guard request.dataLength & 15 == 0, count > 0, count <= UInt64(limits.rangesMax), count <= UInt64(capacity) else {
+            return .failure(.ioError)
+        }
+        var reader = unsafe SegmentReader(segments: request.data)
+        // Each byte is read once: the copies are what is checked and what is carried out.
+        for index in 0..<Int(count) {
+            let sector = reader.readWord()
+            let rest = reader.readWord()
+            unsafe ranges[index] = BlockRange(
+                sector: sector, sectorCount: UInt32(truncatingIfNeeded: rest), flags: UInt32(truncatingIfNeeded: rest >> 32))
+        }
+        // 5.2.6.2: unknown flags, and UNMAP anywhere but in write zeroes, make the whole request unsupported.
+        let known: UInt32 = command == .writeZeroes ? 1 : 0
+        for index in 0..<Int(count) {
+            if unsafe ranges[index].flags & ~known != 0 { return .failure(.unsupported) }
+        }
+        for index in 0..<Int(count) {
+            let range = unsafe ranges[index]
+            let sectors = UInt64(range.sectorCount)
+            guard sectors <= UInt64(limits.sectorsMax), sectors & blockMask == 0, range.sector & blockMask == 0, sectors <= sectorCount,
+                range.sector <= sectorCount - sectors
+            else { return .failure(.ioError) }
+        }
+        return .success(Int(count))
+    }
+}
+
+/// Why a range command was refused; the status it ends with.
+public enum BlockRangeFault: Error, Equatable, Sendable {
+    /// Out of range, misaligned, or too many.
+    case ioError
+    /// A flag this command does not have.
+    case unsupported
+
+    /// The status byte.
+    public var status: BlockStatus { self == .ioError ? .ioError : .unsupported }
+}
