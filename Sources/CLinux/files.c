@@ -69,9 +69,9 @@ int clinux_fstat(int fd, struct clinux_file_status *status) {
     return 0;
 }
 
-int clinux_lstat(const char *path, struct clinux_file_status *status) {
+int clinux_stat(const char *path, int follow, struct clinux_file_status *status) {
     struct stat answer;
-    if (lstat(path, &answer) < 0) return -errno;
+    if ((follow ? stat(path, &answer) : lstat(path, &answer)) < 0) return -errno;
     clinux_convert_status(&answer, status);
     return 0;
 }

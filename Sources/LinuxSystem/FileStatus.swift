@@ -46,10 +46,10 @@ public struct FileStatus: Equatable, Sendable {
         group = UInt32(answer.group)
     }
 
-    /// What is at `path`; a symbolic link is not followed. nil when nothing is there.
-    public static func atPath(_ path: String) throws(SystemError) -> FileStatus? {
+    /// What is at `path`, which is not opened for that; a symbolic link is followed only if asked. nil when nothing is there.
+    public static func atPath(_ path: String, followsLinks: Bool = false) throws(SystemError) -> FileStatus? {
         var answer = clinux_file_status()
-        let status = unsafe clinux_lstat(path, &answer)
+        let status = unsafe clinux_stat(path, followsLinks ? 1 : 0, &answer)
         if status == -ENOENT { return nil }
         try SystemError.check(status, "stat \(path)")
         return FileStatus(answer)
@@ -57,8 +57,16 @@ public struct FileStatus: Equatable, Sendable {
 }
 
 extension FileStatus {
-    /// The major number of `representedDevice` (Linux: 12 bits at 8, 20 bits at 32).
-    public var representedMajor: UInt32 { UInt32((representedDevice >> 8 & 0xfff) | (representedDevice >> 32 & 0xffff_f000)) }
-    /// The minor number of `representedDevice`.
-    public var representedMinor: UInt32 { UInt32((representedDevice & 0xff) | (representedDevice >> 12 & 0xffff_ff00)) }
+    /// The major and minor number of `representedDevice`.
+    public var representedNumbers: (major: UInt32, minor: UInt32) { Self.split(representedDevice) }
+    /// The major and minor number of `device`; a major of 0 means that no block device is behind the file system.
+    public var deviceNumbers: (major: UInt32, minor: UInt32) { Self.split(device) }
+
+    /// Linux's dev_t: 12 bits of the major number at bit 8, the rest at 32; 8 bits of the minor number at bit 0, the rest at 12.
+    private static func split(_ number: UInt64) -> (major: UInt32, minor: UInt32) {
+        (
+            UInt32(truncatingIfNeeded: (number >> 8 & 0xfff) | (number >> 32 & 0xffff_f000)),
+            UInt32(truncatingIfNeeded: (number & 0xff) | (number >> 12 & 0xffff_ff00))
+        )
+    }
 }

@@ -85,7 +85,7 @@ struct DescriptorTests {
     func deviceNumbers() throws {
         let null = try FileDescriptor.open("/dev/null", flags: O_RDWR).status()
         #expect(null.kind == .characterDevice)
-        #expect(null.representedMajor == 1 && null.representedMinor == 3)
+        #expect(null.representedNumbers == (1, 3))
     }
 }
 

@@ -3,6 +3,7 @@
 // the call and the reading of errno. Their bodies are in C files, not inline here: they need _GNU_SOURCE, with which glibc's
 // types would differ from those of Swift's own Glibc module, and a system call costs more than the call to its shim.
 #pragma once
+#include "clinux_block.h"
 #include "clinux_errors.h"
 #include "clinux_events.h"
 #include "clinux_files.h"

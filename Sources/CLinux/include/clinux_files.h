@@ -27,7 +27,8 @@ struct clinux_file_status {
     uint64_t group;
 };
 int clinux_fstat(int fd, struct clinux_file_status *status);
-int clinux_lstat(const char *path, struct clinux_file_status *status);
+/// stat, or lstat when `follow` is 0.
+int clinux_stat(const char *path, int follow, struct clinux_file_status *status);
 int clinux_chmod(const char *path, unsigned int mode);
 int clinux_fchmod(int fd, unsigned int mode);
 int clinux_chgrp(const char *path, unsigned int group);

@@ -1,0 +1,47 @@
+import CLinux
+import Glibc
+import LinuxSystem
+
+/// The lock that keeps two writers, or a writer and readers, off one backing.
+///
+/// A lock of the whole file that belongs to our open file (F_OFD_SETLK): it goes with the descriptor, works across hosts on NFS, and
+/// conflicts with the locks that QEMU takes on its images. A block device is besides claimed with O_EXCL, as mounting does, since it can
+/// have more than one name.
+struct BackingLock: Sendable {
+    /// Held as long as the device is claimed.
+    private let claim: FileDescriptor?
+    private let descriptor: FileDescriptor
+
+    /// Takes the lock without waiting.
+    static func take(
+        _ descriptor: FileDescriptor, path: String, isReadOnly: Bool, isBlockDevice: Bool
+    ) throws(BackingError) -> BackingLock {
+        let status = clinux_lock_whole(descriptor.rawValue, isReadOnly ? 0 : 1)
+        switch -status {
+        case 0: break
+        case EAGAIN, EACCES:
+            let holder = LockHolder.find(descriptor).map { " by \($0)" } ?? ""
+            throw BackingError(
+                .busy, path: path, "\(path) is in use\(holder)",
+                hint: isReadOnly ? "another process may write to it; stop that one first" : "stop the other user, or export it read-only",
+                cause: SystemError("lock \(path)", errno: status))
+        case ENOLCK, EOPNOTSUPP, ENOSYS, EINVAL: break  // A file system without locks: nobody else can hold one either.
+        default: throw BackingError(.system, path: path, "cannot lock \(path): \(SystemError("lock", errno: status).reason)")
+        }
+        guard isBlockDevice, !isReadOnly else { return BackingLock(claim: nil, descriptor: descriptor) }
+        do {
+            return BackingLock(claim: try FileDescriptor.open(path, flags: O_RDONLY | O_EXCL), descriptor: descriptor)
+        } catch {
+            _ = clinux_unlock_whole(descriptor.rawValue)
+            let isBusy = error.errno == EBUSY
+            throw BackingError(
+                isBusy ? .busy : .system, path: path, "cannot claim \(path): \(error.reason)",
+                hint: isBusy ? "it is mounted, or part of a volume group, array or swap; release it there first" : "", cause: error)
+        }
+    }
+
+    /// Gives the lock back.
+    func release() {
+        _ = clinux_unlock_whole(descriptor.rawValue)
+    }
+}
