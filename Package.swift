@@ -58,7 +58,7 @@ let package = Package(
         .executableTarget(name: "vhublkd", dependencies: ["Daemon", argumentParser], swiftSettings: settings),
         .executableTarget(name: "vhublkctl", dependencies: ["ControlAPI", "LinuxSystem", argumentParser], swiftSettings: settings),
         .executableTarget(
-            name: "vhublk-bench", dependencies: ["VhostUserFrontend", "LinuxSystem", "Virtio", argumentParser, histogram],
+            name: "vhublk-bench", dependencies: ["VhostUserFrontend", "VhostUser", "LinuxSystem", "Virtio", argumentParser, histogram],
             swiftSettings: settings),
 
         tests("LinuxSystemTests", ["LinuxSystem"]),

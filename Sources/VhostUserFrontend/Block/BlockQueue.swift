@@ -10,8 +10,8 @@ public import LinuxSystem
 /// ```
 @frozen
 @safe
-public struct BlockQueue<Ring: DriverQueue> {
-    // The pointers lie in guest memory, which `memory` keeps, and in `segments`, which this value keeps.
+public struct BlockQueue<Ring: DriverQueue>: @unchecked Sendable {
+    // Sendable: it may be handed to a thread, as long as one thread at a time uses it. The pointers lie in guest memory, which `memory` keeps, and in `segments`, which this value keeps.
     /// The ring, for tests that go around the driver.
     public var ring: Ring
     /// The queue's shape.

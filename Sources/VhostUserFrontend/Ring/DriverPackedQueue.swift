@@ -1,7 +1,7 @@
 /// The driver's side of a packed virtqueue (virtio 1.3, 2.8).
 @frozen
 @safe
-public struct DriverPackedQueue: DriverQueue {
+public struct DriverPackedQueue: DriverQueue, @unchecked Sendable {
     // Pointers into the ring area (the DriverMemory keeps it mapped, its user keeps that) and into `bookkeeping`, which this value keeps.
     /// Where the ring lies.
     public let area: DriverRingArea

@@ -72,10 +72,10 @@ public struct DriverRingOptions: Sendable, Equatable {
 
 /// The driver's side of a virtqueue: buffers go in, used buffers come out.
 ///
-/// Both formats are structs of pointers, owned by one thread. A copy of such a struct shares the ring and its bookkeeping with the original:
+/// Both formats are structs of pointers, owned by one thread at a time (they may be handed over, hence Sendable). A copy of such a struct shares the ring and its bookkeeping with the original:
 /// go on with one of the two. The ring outlives a connection: after a reconnect the same value goes on, with `base` or `baseAfterCrash` told
 /// to the back-end.
-public protocol DriverQueue {
+public protocol DriverQueue: Sendable {
     /// Lays a ring out in `area`, all of it empty. `area` must fit `size` and `options`.
     init(area: DriverRingArea, options: DriverRingOptions)
 

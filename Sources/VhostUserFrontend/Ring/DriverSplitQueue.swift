@@ -1,7 +1,7 @@
 /// The driver's side of a split virtqueue (virtio 1.3, 2.7).
 @frozen
 @safe
-public struct DriverSplitQueue: DriverQueue {
+public struct DriverSplitQueue: DriverQueue, @unchecked Sendable {
     // Pointers into the ring area (the DriverMemory keeps it mapped, its user keeps that) and into `bookkeeping`, which this value keeps.
     /// Where the ring lies.
     public let area: DriverRingArea
