@@ -46,6 +46,17 @@ public final class PinnedThread: Sendable {
         if mustJoin { _ = pthread_join(thread, nil) }
     }
 
+    /// Processor time the thread has used in nanoseconds, or 0 once it has ended and was joined; any thread may ask.
+    public var cpuNanoseconds: UInt64 {
+        isJoined.withLock { joined in
+            var clock = clockid_t()
+            var time = timespec()
+            // unsafe: two out-parameters of this frame; the thread handle is valid until it is joined, which the lock excludes.
+            guard !joined, unsafe pthread_getcpuclockid(thread, &clock) == 0, unsafe clock_gettime(clock, &time) == 0 else { return 0 }
+            return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+        }
+    }
+
     private static let enter: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? = { argument in
         let start = unsafe Unmanaged<Start>.fromOpaque(argument!).takeRetainedValue()
         Signals.blockAll()

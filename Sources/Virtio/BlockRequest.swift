@@ -128,7 +128,12 @@ public struct BlockRequest {
     /// Writes the status byte.
     @inlinable
     @inline(__always)
-    public func setStatus(_ value: BlockStatus) {
+    public func setStatus(_ value: BlockStatus) { unsafe Self.setStatus(value, at: status) }
+
+    /// Writes a status byte for a request of which only the place of it was kept.
+    @inlinable
+    @inline(__always)
+    public static func setStatus(_ value: BlockStatus, at status: UnsafeMutableRawPointer) {
         // Relaxed: the release store that publishes the used element orders it.
         var observer = Unobserved()
         unsafe observer.store8(value.rawValue, status)

@@ -1,1 +1,0 @@
-// BlockExport: see docs/architecture.md.

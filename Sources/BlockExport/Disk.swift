@@ -1,0 +1,147 @@
+internal import BlockIO
+internal import LinuxSystem
+internal import Synchronization
+internal import Virtio
+
+/// What an export serves, as its queues see it: the backing, the config space, and what may change while queues run.
+///
+/// The control thread changes it; a poller copies ``limits(features:)`` when a ring starts and again when ``generation`` has moved.
+final class Disk: Sendable {
+    let backing: Backing
+    /// The engine that serves it and why it was taken.
+    let choice: EngineChoice
+    /// What GET_ID answers.
+    let serial: BlockSerial
+    /// The serial as text.
+    let serialText: String
+    private let queueCount: Int
+    private let queueSize: Int
+
+    /// Moves with every change that queues have to see.
+    let generation = Atomic<UInt64>(0)
+    private let state: Mutex<State>
+
+    private struct State {
+        var bytes: UInt64
+        /// Whether completed writes may sit in a cache until FLUSH; a front-end may change it, a reset restores it.
+        var isWriteback = true
+    }
+
+    /// Opens what the configuration names. Blocks: not for the control thread.
+    init(opening configuration: ExportConfiguration) throws(ExportError) {
+        do {
+            backing = try Backing.open(
+                configuration.backing,
+                BackingOptions(
+                    isReadOnly: configuration.isReadOnly, direct: configuration.directIO,
+                    blockSize: configuration.blockSize.map(UInt32.init)))
+            choice = try EngineChoice.choose(configuration.engine, for: backing)
+        } catch {
+            throw ExportError(error)
+        }
+        serialText = configuration.serial ?? String(configuration.name.prefix(BlockSerial.size))
+        serial = BlockSerial(serialText)
+        queueCount = configuration.queueCount
+        queueSize = configuration.queueSize
+        state = Mutex(State(bytes: backing.size))
+    }
+
+    /// Gives the backing up, its lock included; no queue uses it any more.
+    func close() { backing.unlock() }
+
+    // MARK: For pollers
+
+    /// The rules for requests on a ring with these features.
+    func check(features: VirtioFeatures) -> BlockRequestCheck { BlockRequestCheck(abilities, negotiated: features) }
+
+    /// How writes are done on a ring with these features: without a cache to flush each is durable when it completes.
+    func writeFlags(features: VirtioFeatures) -> IOFlags {
+        configSpace.allowsVolatileCache(negotiated: features) ? [] : .durable
+    }
+
+    // MARK: For the control thread
+
+    /// Capacity in bytes.
+    var bytes: UInt64 { state.withLock { $0.bytes } }
+
+    /// Whether completed writes may sit in a cache until FLUSH.
+    var isWriteback: Bool { state.withLock { $0.isWriteback } }
+
+    /// The features offered to front-ends.
+    var offeredFeatures: VirtioFeatures { abilities.features.union(.rings) }
+
+    /// The config space as it is now.
+    var configSpace: BlockConfigSpace {
+        var space = BlockConfigSpace(abilities)
+        space.isWriteback = isWriteback
+        return space
+    }
+
+    /// SET_CONFIG: the writeback field is the guest's to write, all else is not.
+    func writeConfig(offset: Int, bytes: [UInt8], isMigration: Bool) -> Bool {
+        var space = configSpace
+        guard space.write(offset: offset, bytes: bytes, isMigration: isMigration) else { return false }
+        setWriteback(space.isWriteback)
+        return true
+    }
+
+    /// A device reset: the cache mode is the initial one again.
+    func reset() { setWriteback(true) }
+
+    private func setWriteback(_ isWriteback: Bool) {
+        state.withLock { $0.isWriteback = isWriteback }
+        changed()
+    }
+
+    /// Makes the disk `bytes` long, or with nil takes over the size the backing has now. Blocks: not for the control thread.
+    func resize(to bytes: UInt64?) throws(ExportError) -> UInt64 {
+        do {
+            if let bytes { try backing.resize(to: bytes) }
+            let size = try backing.refreshSize()
+            state.withLock { $0.bytes = size }
+            changed()
+            return size
+        } catch let error as BackingError {
+            throw ExportError(error)
+        } catch {
+            throw ExportError(kind: .system, field: "size", message: "cannot resize \(backing.spec): \(error)", hint: "look at the backing")
+        }
+    }
+
+    private func changed() {
+        // Release: a poller that sees the new number sees what changed before it.
+        generation.wrappingAdd(1, ordering: .releasing)
+    }
+
+    /// What the features, the config space and the checks are made of.
+    private var abilities: BlockAbilities {
+        let limits = backing.limits
+        var abilities = BlockAbilities(byteCount: bytes, blockSize: backing.blockSize)
+        abilities.physicalBlockSize = max(backing.physicalBlockSize, backing.blockSize)
+        abilities.ioSizeMin = backing.minimumIOSize
+        abilities.ioSizeOptimal = backing.optimalIOSize
+        abilities.alignmentOffset = backing.alignmentOffset
+        abilities.isReadOnly = backing.isReadOnly
+        abilities.queueCount = UInt16(queueCount)
+        // A chain is the header, the segments and the status byte, and no longer than the queue.
+        abilities.segmentsMax = min(UInt32(max(1, queueSize - 2)), Self.segmentCountMax)
+        abilities.segmentSizeMax = Self.segmentSizeMax
+        if limits.canDiscard { abilities.discard = rangeLimits(limits.discardBytesMax, granularity: limits.discardGranularity) }
+        if limits.canWriteZeroes { abilities.writeZeroes = rangeLimits(limits.writeZeroesBytesMax, granularity: backing.blockSize) }
+        abilities.writeZeroesMayUnmap = limits.writeZeroesMayUnmap
+        if limits.canSecureErase { abilities.secureErase = rangeLimits(limits.secureEraseBytesMax, granularity: limits.discardGranularity) }
+        return abilities
+    }
+
+    /// Most segments offered: a request of 1 MiB that is not aligned to its pages still fits.
+    private static let segmentCountMax: UInt32 = 257
+    /// Largest segment offered, in bytes: a request of one such segment is as much as the kernel takes at once.
+    private static let segmentSizeMax: UInt32 = 1 << 30
+
+    private func rangeLimits(_ bytes: UInt64, granularity: UInt32) -> BlockRangeLimits {
+        let blocks = min(bytes, UInt64(UInt32.max) * 512) / UInt64(backing.blockSize)
+        return BlockRangeLimits(
+            sectorsMax: UInt32(clamping: blocks * UInt64(backing.blockSize) / 512), rangesMax: UInt32(RequestSlots.rangeCountMax),
+            sectorAlignment: max(1, granularity / 512))
+    }
+}

@@ -1,0 +1,55 @@
+internal import BlockIO
+internal import LinuxSystem
+internal import Synchronization
+internal import VhostUser
+internal import Virtio
+
+/// Pictures of an export for people and programs.
+extension Export {
+    /// The export as it is now.
+    public var status: ExportStatus {
+        let backing = disk.backing
+        return ExportStatus(
+            name: configuration.name, backing: configuration.backing.description, socketPath: socketPath, sizeBytes: disk.bytes,
+            blockSize: Int(backing.blockSize), isReadOnly: backing.isReadOnly, serial: disk.serialText, engine: disk.choice.engine.rawValue,
+            engineReason: disk.choice.reason, isDirect: backing.isDirect, bufferedReason: backing.isDirect ? nil : backing.bufferedReason,
+            pollMode: configuration.pollMode, isWriteback: disk.isWriteback, backingNode: backing.node, frontend: frontendStatus,
+            queues: device.queues.map(status(of:)))
+    }
+
+    /// Counters since the export was made.
+    public var statistics: ExportStatistics {
+        var statistics = ExportStatistics()
+        for queue in device.queues {
+            let counters = queue.counters.snapshot()
+            statistics.queues.append(counters)
+            statistics.total.merge(counters)
+        }
+        return statistics
+    }
+
+    private var socketPath: String? {
+        if case .path(let path) = configuration.endpoint { path } else { nil }
+    }
+
+    private var frontendStatus: ExportStatus.Frontend? {
+        guard let connection else { return nil }
+        let session = connection.session.status
+        return ExportStatus.Frontend(
+            processID: connection.peer?.process, features: session.features.rawValue, featureNames: session.features.bitNames,
+            protocolFeatureNames: session.protocolFeatures.bitNames, regionCount: session.memoryRegionCount,
+            memoryBytes: session.memoryByteCount, deviceStatus: session.protocolFeatures.contains(.status) ? session.deviceStatus : nil)
+    }
+
+    private func status(of queue: ExportQueue) -> ExportStatus.Queue {
+        let running = queue.running
+        let oldest = queue.counters.read(.oldestStart)
+        let inFlight = Int(queue.counters.read(.inFlight))
+        let now = MonotonicClock.now()
+        return ExportStatus.Queue(
+            index: queue.identity.index, state: queue.stateText, size: running?.ringSize ?? 0,
+            format: running.map { $0.isPacked ? "packed" : "split" } ?? "", cpu: running?.poller.cpu, node: running?.poller.node,
+            memoryNode: running?.memoryNode, crossesNodes: running?.place.crossesNodes ?? [], inFlight: inFlight,
+            oldestInFlightNanoseconds: inFlight > 0 && oldest > 0 && now > oldest ? now - oldest : nil)
+    }
+}

@@ -1,0 +1,131 @@
+internal import BlockIO
+public import LinuxSystem
+internal import VhostUser
+internal import Virtio
+
+/// One disk that front-ends connect to: its backing, its socket, its queues, and at most one front-end at a time.
+///
+/// Lives on the control thread. An export outlives connections; what a front-end negotiated goes with it.
+@ControlActor
+public final class Export {
+    /// What the export was made from, run-time changes included.
+    public private(set) var configuration: ExportConfiguration
+    /// Told of what happens, on the control thread.
+    public var onEvent: (@ControlActor (ExportEvent) -> Void)?
+
+    let device: ExportDevice
+    var disk: Disk { device.disk }
+    private var listener: ExportListener?
+    private(set) var connection: ExportConnection?
+    private var isShutDown = false
+
+    /// Checks the configuration, opens the backing (on a worker thread: a disk may take its time) and makes the export. Nobody can connect
+    /// before ``start()``.
+    ///
+    /// - Throws: ``ExportError``; nothing remains of the attempt.
+    public static func open(_ configuration: ExportConfiguration, pollers: PollerGroup) async throws(ExportError) -> Export {
+        let configuration = try configuration.validated()
+        try pollers.check(cpus: configuration.cpus)
+        let disk = try await Worker.run { () throws(ExportError) in try Disk(opening: configuration) }
+        return try Export(configuration, disk: disk, pollers: pollers)
+    }
+
+    private init(_ configuration: ExportConfiguration, disk: Disk, pollers: PollerGroup) throws(ExportError) {
+        self.configuration = configuration
+        do {
+            // The device outlives no export, and tells only while one exists.
+            weak var told: Export?
+            device = try ExportDevice(configuration, disk: disk, pollers: pollers) { told?.tell($0) }
+            told = self
+        } catch {
+            throw ExportError(
+                kind: .system, field: nil, message: "cannot set up export \(configuration.name): \(error)", hint: "free some memory")
+        }
+        device.onRingFailure = { [weak self] index, reason in self?.connection?.session.ringDidBreak(index, reason: reason) }
+    }
+
+    /// Opens the socket, or takes the inherited descriptor: front-ends can connect from now on.
+    public func start() throws(ExportError) {
+        switch configuration.endpoint {
+        case .path(let path):
+            listener = try ExportListener(path: path, mode: configuration.socketMode, group: configuration.socketGroup) { [weak self] in
+                self?.accept($0)
+            }
+        case .descriptor(let descriptor):
+            try start(inherited: descriptor)
+        }
+    }
+
+    private func start(inherited descriptor: FileDescriptor) throws(ExportError) {
+        do throws(SystemError) {
+            if try UnixSocket.isListening(descriptor) {
+                listener = try ExportListener(adopting: descriptor) { [weak self] in self?.accept($0) }
+            } else {
+                try descriptor.setNonBlocking(true)
+                accept(descriptor)
+            }
+        } catch {
+            throw ExportError(
+                kind: .invalid, field: "fd",
+                message: "descriptor \(descriptor.rawValue) cannot serve export \(configuration.name): \(error)",
+                hint: "pass a listening or a connected unix stream socket")
+        }
+    }
+
+    // MARK: Front-ends
+
+    private func accept(_ socket: FileDescriptor) {
+        let peer = try? UnixSocket.peer(of: socket)
+        guard connection == nil, !isShutDown else {
+            tell(.refusedSecondFrontend(processID: peer?.process))
+            return
+        }
+        do {
+            connection = try ExportConnection(socket: socket, peer: peer, export: self, device: device)
+            tell(.connected(processID: peer?.process, userID: peer?.user))
+        } catch {
+            tell(.notice("cannot take the front-end's connection: \(error)"))
+        }
+    }
+
+    /// The connection is gone and none of its rings run: the next front-end may come.
+    func connectionEnded(reason: String?) {
+        connection = nil
+        disk.reset()
+        tell(.disconnected(reason: reason))
+    }
+
+    func tell(_ event: ExportEvent) { onEvent?(event) }
+
+    // MARK: Changes
+
+    /// Whether a front-end is connected.
+    public var isConnected: Bool { connection != nil }
+
+    /// Takes the socket away, sends the front-end away, and waits until none of its requests is in flight.
+    ///
+    /// - Parameter force: also while a front-end is connected.
+    /// - Throws: ``ExportError`` of kind `.busy` without `force` while a front-end is connected; then nothing changed.
+    public func shutdown(force: Bool) async throws(ExportError) {
+        if connection != nil, !force {
+            throw ExportError(
+                kind: .busy, field: "name", message: "export \(configuration.name) has a front-end connected",
+                hint: "stop the virtual machine, or delete with --force")
+        }
+        isShutDown = true
+        listener?.close()
+        listener = nil
+        await connection?.close(reason: "the export was removed")
+        let disk = disk
+        await Worker.run { disk.close() }
+    }
+
+    /// Gives the disk another size in bytes (nil: the size that a block device or file has now) and tells the guest.
+    public func resize(to bytes: UInt64?) async throws(ExportError) {
+        let disk = disk
+        let size = try await Worker.run { () throws(ExportError) in try disk.resize(to: bytes) }
+        if case .null = configuration.backing { configuration.backing = .null(size: size) }
+        connection?.session.configDidChange()
+        tell(.resized(bytes: size))
+    }
+}

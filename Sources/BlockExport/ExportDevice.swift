@@ -1,0 +1,130 @@
+internal import BlockIO
+internal import LinuxSystem
+internal import VhostUser
+internal import Virtio
+
+/// The device that a front-end's session asks: the export's disk and queues. The session lives on the control thread, so the conformance
+/// does too.
+@ControlActor
+final class ExportDevice: @ControlActor SessionDevice {
+    let disk: Disk
+    let queues: [ExportQueue]
+    /// Where a broken ring is announced, by queue, while the ring runs.
+    private var ringErrors: [Int: FileDescriptor] = [:]
+    private let configuration: ExportConfiguration
+    private let pollers: PollerGroup
+    private let tell: @ControlActor (ExportEvent) -> Void
+    /// Told when a ring broke, to tell the session.
+    var onRingFailure: (@ControlActor (Int, String) -> Void)?
+
+    init(
+        _ configuration: ExportConfiguration, disk: Disk, pollers: PollerGroup, tell: @escaping @ControlActor (ExportEvent) -> Void
+    ) throws(SystemError) {
+        self.configuration = configuration
+        self.disk = disk
+        self.pollers = pollers
+        self.tell = tell
+        queues = try (0..<configuration.queueCount).map { index throws(SystemError) in
+            try ExportQueue(identity: QueueIdentity(export: configuration.name, index: index))
+        }
+    }
+
+    var offeredFeatures: VirtioFeatures { disk.offeredFeatures }
+    var offeredProtocolFeatures: ProtocolFeatures { .served }
+    var queueCount: Int { configuration.queueCount }
+    var queueSizeMax: Int { ExportConfiguration.Limits.queueSizes.upperBound }
+
+    func readConfig(offset: Int, size: Int) -> [UInt8]? { disk.configSpace.read(offset: offset, size: size) }
+
+    func writeConfig(offset: Int, bytes: [UInt8], isMigration: Bool) -> Bool {
+        disk.writeConfig(offset: offset, bytes: bytes, isMigration: isMigration)
+    }
+
+    func featuresDidChange(_ features: VirtioFeatures) {
+        if !features.isEmpty { tell(.negotiated(features: features.rawValue)) }
+    }
+
+    /// The session remembers it; nothing here depends on it.
+    func statusDidChange(_ status: UInt8) {}
+
+    func startRing(_ index: Int, _ ring: RingConfiguration) throws(RingStartError) {
+        let queue = queues[index]
+        let memoryNode = unsafe NUMA.node(of: ring.addresses.descriptors)
+        do {
+            let (poller, place) = try pollers.assign(
+                queue.identity, cpus: configuration.cpus, memoryNode: memoryNode, backingNode: disk.backing.node)
+            let setup = QueueSetup(
+                identity: queue.identity, ring: ring, disk: disk, counters: queue.counters, pollMode: configuration.pollMode,
+                onFailure: { [weak self] reason in ControlActor.post { self?.ringFailed(index, reason) } })
+            queue.start(setup, on: poller, place: place, memoryNode: memoryNode)
+            ringErrors[index] = ring.error
+            tell(.ringStarted(queue: index, cpu: poller.cpu))
+        } catch {
+            throw RingStartError("\(error)")
+        }
+    }
+
+    func stopRing(_ index: Int, _ mode: RingStop, completion: @escaping (RingBase) -> Void) {
+        let queue = queues[index]
+        guard let cpu = queue.running?.poller.cpu else { preconditionFailure("ring \(queue.identity) does not run") }
+        let completion = HandedOver(completion)
+        queue.stop(mode) { [self] base in
+            pollers.release(queue.identity, from: cpu)
+            ringErrors[index] = nil
+            tell(.ringStopped(queue: index))
+            completion.value(base)
+        }
+    }
+
+    func changeRing(_ index: Int, _ change: RingChange, completion: @escaping () -> Void) {
+        let queue = queues[index]
+        let completion = HandedOver(completion)
+        let done: @ControlActor () -> Void = { completion.value() }
+        switch change {
+        case .kick(let kick, _):
+            queue.onPoller({ loop, token in loop.replaceKick(token, kick) }, completion: done)
+        case .call(let call):
+            queue.onPoller({ loop, token in loop.replaceCall(token, call) }, completion: done)
+        case .kicked:
+            queue.onPoller({ loop, token in loop.kicked(token) }, completion: done)
+        case .error(let error):
+            ringErrors[index] = error
+            done()
+        case .usedLogAddress:
+            // Without VHOST_F_LOG_ALL among the offered features there is no log to write to.
+            done()
+        }
+    }
+
+    func replaceMemory(_ memory: GuestMemory, rings: [Int: RingAddresses], completion: @escaping () -> Void) {
+        var pending = rings.count
+        guard pending > 0 else { return completion() }
+        let completion = HandedOver(completion)
+        for (index, addresses) in rings {
+            let areas = HandedOver(addresses)
+            queues[index].onPoller(
+                { loop, token in loop.replaceMemory(token, memory, areas.value) },
+                completion: {
+                    pending -= 1
+                    if pending == 0 { completion.value() }
+                })
+        }
+    }
+
+    func resetDevice() { disk.reset() }
+
+    private func ringFailed(_ index: Int, _ reason: String) {
+        queues[index].fail(reason)
+        // virtio has no other way to say it: the front-end learns from the err descriptor that the ring is dead.
+        if let error = ringErrors[index] { EventFD.signal(raw: error.rawValue) }
+        tell(.ringFailed(queue: index, reason: reason))
+        onRingFailure?(index, reason)
+    }
+}
+
+extension ProtocolFeatures {
+    /// What an export serves.
+    static let served: ProtocolFeatures = [
+        .multiQueue, .replyAck, .backendChannel, .config, .resetDevice, .configureMemorySlots, .status,
+    ]
+}

@@ -1,0 +1,47 @@
+/// Where a queue is to run: the choice of a CPU, without side effects.
+struct Placement: Sendable, Equatable {
+    /// The chosen CPU.
+    var cpu: Int
+    /// Its NUMA node.
+    var node: Int
+    /// What decided.
+    var reason: Reason
+
+    /// What a placement was decided by, in order of precedence.
+    enum Reason: String, Sendable {
+        /// The export's CPU list.
+        case cpus
+        /// The node of the guest's memory.
+        case guestMemory = "guest memory"
+        /// The node of the backing's device.
+        case backing
+        /// Nothing but how much the pollers have to do.
+        case load
+    }
+
+    /// A CPU that a poller may be pinned to.
+    struct Candidate: Sendable, Equatable {
+        var cpu: Int
+        var node: Int
+        /// Queues on it, of all exports.
+        var queueCount: Int
+        /// Queues on it of the export that is being placed.
+        var ownQueueCount: Int
+    }
+
+    /// Chooses among the candidates: by hand, else on the node of the guest's memory, else on the backing's, else anywhere; within that
+    /// the queues of one export spread first, then the load decides, then the lower number. Nil when no candidate is left.
+    static func choose(among candidates: [Candidate], cpus: [Int]?, memoryNode: Int?, backingNode: Int?) -> Placement? {
+        func best(_ reason: Reason, _ isEligible: (Candidate) -> Bool) -> Placement? {
+            candidates.filter(isEligible)
+                .min { ($0.ownQueueCount, $0.queueCount, $0.cpu) < ($1.ownQueueCount, $1.queueCount, $1.cpu) }
+                .map { Placement(cpu: $0.cpu, node: $0.node, reason: reason) }
+        }
+        if let cpus { return best(.cpus) { cpus.contains($0.cpu) } }
+        if Set(candidates.map(\.node)).count > 1 {
+            if let memoryNode, let placement = best(.guestMemory, { $0.node == memoryNode }) { return placement }
+            if let backingNode, let placement = best(.backing, { $0.node == backingNode }) { return placement }
+        }
+        return best(.load) { _ in true }
+    }
+}

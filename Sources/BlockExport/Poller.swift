@@ -1,0 +1,69 @@
+internal import BlockIO
+internal import LinuxSystem
+internal import Synchronization
+
+/// A pinned thread that runs queues. The rest of the process talks to it by posting jobs; they run between two turns.
+final class Poller: Sendable {
+    /// The CPU the thread is pinned to.
+    let cpu: Int
+    /// That CPU's NUMA node.
+    let node: Int
+
+    /// A job for the poller's thread.
+    typealias Job = @Sendable (PollerLoop) -> Void
+
+    private let mail = Mutex<[Job]>([])
+    private let hasMail = Atomic<Bool>(false)
+    private let wake: EventFD
+    private let thread = Mutex<PinnedThread?>(nil)
+    /// What the poller tells of itself.
+    let gauges = PollerGauges()
+
+    /// Starts the thread.
+    init(cpu: Int, node: Int) throws(SystemError) {
+        self.cpu = cpu
+        self.node = node
+        wake = try EventFD()
+        let epoll = try Epoll()
+        try epoll.add(wake.descriptor.rawValue, .readable, token: PollerLoop.wakeToken)
+        let started = try PinnedThread(name: "poller-\(cpu)", cpu: cpu) { [self] in
+            PollerLoop(poller: self, epoll: epoll).run()
+        }
+        thread.withLock { $0 = started }
+    }
+
+    /// Runs a job on the poller's thread, soon; any thread may call.
+    func post(_ job: @escaping Job) {
+        mail.withLock { $0.append(job) }
+        // Release: the poller that sees the flag sees the job (the mutex would do; the flag only saves taking it each turn).
+        hasMail.store(true, ordering: .releasing)
+        wake.signal()
+    }
+
+    /// The jobs posted since the last call; poller only.
+    @inline(__always)
+    func takeMail() -> [Job]? {
+        guard hasMail.load(ordering: .relaxed) else { return nil }
+        return drainMail()
+    }
+
+    @inline(never)
+    private func drainMail() -> [Job] {
+        // Cleared before the list is taken: a job posted in between is either in this list or raises the flag again.
+        hasMail.store(false, ordering: .relaxed)
+        wake.drain()
+        return mail.withLock { jobs in
+            defer { jobs = [] }
+            return jobs
+        }
+    }
+
+    /// Processor time the thread has used, nanoseconds; any thread.
+    var cpuNanoseconds: UInt64 { thread.withLock { $0?.cpuNanoseconds ?? 0 } }
+
+    /// Ends the thread, which must run no queues, and waits for it. Not from the poller itself.
+    func shutdown() {
+        post { loop in loop.isEnding = true }
+        thread.withLock { $0 }?.join()
+    }
+}

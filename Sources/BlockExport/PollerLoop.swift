@@ -1,0 +1,276 @@
+internal import BlockIO
+internal import LinuxSystem
+internal import Synchronization
+internal import VhostUser
+internal import Virtio
+
+/// The loop of one poller: its queues, its engines, and how it waits. Lives on the poller's thread and nowhere else.
+///
+/// A turn looks at every hot queue, submits what they queued with one call per engine, reaps, and completes: one used-index store and
+/// at most one notification per queue and turn. A queue that found nothing for its spin time is armed (the driver will kick) and
+/// leaves the hot list; with no hot queue the thread sleeps in epoll on the kicks, the engines and its mailbox together.
+@safe
+final class PollerLoop {
+    static let wakeToken = UInt64.max
+    static let engineToken = UInt64.max - 1
+    /// How long an adaptive queue is polled after its last work.
+    static let adaptiveSpinNanoseconds: UInt64 = 20_000
+    /// Turns between two looks at the kicks of armed queues, and at idle hot queues, while others keep the poller busy.
+    private static let turnsPerCheck = 64
+
+    /// The poller this loop belongs to.
+    let poller: Poller
+    /// Set by the last job.
+    var isEnding = false
+
+    private let epoll: Epoll
+    private var ioURingEngine: URingEngine?
+    private var libaioEngine: AIOEngine?
+    private var engines: [IOEngine] = []
+    private var queues: [UInt64: PolledQueue] = [:]
+    private var hot: [PolledQueue] = []
+    private var draining: [UInt64] = []
+    private var turns = 0
+    // unsafe: allocated here, freed in deinit, used for one epoll_wait at a time.
+    private let ready: UnsafeMutableBufferPointer<Epoll.Ready>
+
+    init(poller: Poller, epoll: Epoll) {
+        self.poller = poller
+        self.epoll = epoll
+        unsafe ready = .allocate(capacity: 64)
+        unsafe ready.initialize(repeating: Epoll.Ready())
+    }
+
+    deinit { unsafe ready.deallocate() }
+
+    /// Runs until a job sets ``isEnding``.
+    func run() {
+        while !isEnding {
+            if let jobs = poller.takeMail() {
+                for job in jobs { job(self) }
+            }
+            if turn() {
+                PollerGauges.add(1, to: poller.gauges.busyLoops)
+                turns &+= 1
+                if turns % Self.turnsPerCheck == 0 { checkBetweenBatches() }
+            } else {
+                idle()
+            }
+        }
+    }
+
+    // MARK: Jobs
+
+    /// The poller's io_uring, made at its first use: only this thread may submit to it.
+    func ioURing() throws(SystemError) -> URingEngine {
+        if let ioURingEngine { return ioURingEngine }
+        let engine = try URingEngine(cpu: poller.cpu)
+        try watch(engine)
+        ioURingEngine = engine
+        return engine
+    }
+
+    /// The poller's libaio context, made at its first use.
+    func libaio() throws(SystemError) -> AIOEngine {
+        if let libaioEngine { return libaioEngine }
+        let engine = try AIOEngine()
+        try watch(engine)
+        libaioEngine = engine
+        return engine
+    }
+
+    private func watch(_ engine: IOEngine) throws(SystemError) {
+        for descriptor in engine.waitDescriptors { try epoll.add(descriptor, .readable, token: Self.engineToken) }
+        engines.append(engine)
+        updateWaking()
+    }
+
+    /// Begins to run a queue under a token of the caller's and looks at its ring at once.
+    func add(_ queue: PolledQueue, token: UInt64) throws(SystemError) {
+        if let kick = queue.kick { try epoll.add(kick.rawValue, .readable, token: token) }
+        queues[token] = queue
+        queue.isHot = true
+        queue.disarm()
+        hot.append(queue)
+        updateWaking()
+    }
+
+    /// Takes no more chains from a queue and calls back when those in flight are done; with nil when the queue never came to run.
+    func stop(_ token: UInt64, _ mode: RingStop, completion: @escaping (RingBase?) -> Void) {
+        guard let queue = queues[token] else { return completion(nil) }
+        precondition(queue.onStopped == nil, "a queue is stopped once")
+        queue.onStopped = completion
+        queue.state = .draining
+        cool(queue)
+        draining.append(token)
+        finishDrained()
+    }
+
+    /// Looks at a ring that a message kicked.
+    func kicked(_ token: UInt64) {
+        if let queue = queues[token] { heat(queue) }
+    }
+
+    /// Uses another call descriptor from now on, and signals it once.
+    func replaceCall(_ token: UInt64, _ call: FileDescriptor?) { queues[token]?.replaceCall(call) }
+
+    /// Goes on with another memory table.
+    func replaceMemory(_ token: UInt64, _ memory: GuestMemory, _ addresses: RingAddresses) {
+        guard let queue = queues[token] else { return }
+        if let reason = queue.replaceMemory(memory, addresses) { fail(queue, reason) }
+    }
+
+    /// Waits on another kick descriptor, and looks at the ring at once: a kick may have gone to the old one.
+    func replaceKick(_ token: UInt64, _ kick: FileDescriptor?) {
+        guard let queue = queues[token] else { return }
+        if let old = queue.kick { epoll.remove(old.rawValue) }
+        queue.replaceKick(kick)
+        do {
+            if let kick { try epoll.add(kick.rawValue, .readable, token: token) }
+            heat(queue)
+            updateWaking()
+        } catch {
+            fail(queue, "the kick descriptor cannot be waited on: \(error)")
+        }
+    }
+
+    // MARK: Turns
+
+    /// One look at everything hot; whether anything was done.
+    private func turn() -> Bool {
+        var work = 0
+        for queue in hot {
+            switch queue.take() {
+            case .taken(let count):
+                if count > 0 {
+                    work += count
+                    queue.hotUntil = 0
+                }
+            case .failed(let reason):
+                fail(queue, reason)
+                return true
+            }
+        }
+        for engine in engines {
+            engine.submit()
+            work += engine.reap()
+        }
+        guard work > 0 else { return false }
+        completeAll()
+        return true
+    }
+
+    private func completeAll() {
+        for queue in hot where queue.hasCompletions { _ = queue.complete() }
+        // Operations of queues that were armed, or are draining, may have ended too.
+        if hot.count < queues.count {
+            for queue in queues.values where !queue.isHot && queue.hasCompletions {
+                _ = queue.complete()
+                // The guest tends to answer a completion with new requests: worth a spin, unless it was asked not to.
+                if queue.state == .running, queue.pollMode != .interrupt { heat(queue) }
+            }
+        }
+        if !draining.isEmpty { finishDrained() }
+    }
+
+    private func fail(_ queue: PolledQueue, _ reason: String) {
+        queue.state = .failed
+        cool(queue)
+        queue.reportFailure(reason)
+    }
+
+    private func finishDrained() {
+        for token in draining {
+            guard let queue = queues[token], queue.inFlight == 0 else { continue }
+            if let kick = queue.kick { epoll.remove(kick.rawValue) }
+            queue.close()
+            queues[token] = nil
+            queue.onStopped?(queue.base)
+            queue.onStopped = nil
+        }
+        draining.removeAll { queues[$0] == nil }
+        updateWaking()
+    }
+
+    // MARK: Hot and cool
+
+    private func heat(_ queue: PolledQueue) {
+        guard !queue.isHot, queue.state == .running else { return }
+        queue.isHot = true
+        queue.hotUntil = 0
+        queue.disarm()
+        hot.append(queue)
+    }
+
+    private func cool(_ queue: PolledQueue) {
+        guard queue.isHot else { return }
+        queue.isHot = false
+        hot.removeAll { $0 === queue }
+    }
+
+    /// Arms the hot queues whose spin time is over.
+    private func coolIdleQueues(now: UInt64) {
+        var index = 0
+        while index < hot.count {
+            let queue = hot[index]
+            index += 1
+            if queue.kick == nil || queue.pollMode == .busy { continue }
+            if queue.hotUntil == 0, queue.pollMode == .adaptive {
+                queue.hotUntil = now &+ Self.adaptiveSpinNanoseconds
+            } else if now >= queue.hotUntil {
+                // Armed first, looked at after: a chain that came in between is seen here, a later one brings a kick.
+                if queue.arm() {
+                    queue.disarm()
+                    queue.hotUntil = 0
+                } else {
+                    cool(queue)
+                    index -= 1
+                }
+            }
+        }
+    }
+
+    /// Tells the engines whether this poller ever sleeps: if not, they need not wake it.
+    private func updateWaking() {
+        let neverSleeps = queues.values.contains { $0.kick == nil || $0.pollMode == .busy }
+        for engine in engines { engine.wakesPoller = !neverSleeps }
+    }
+
+    // MARK: Waiting
+
+    private func checkBetweenBatches() {
+        coolIdleQueues(now: MonotonicClock.now())
+        if hot.count < queues.count { takeEvents(timeoutNanoseconds: 0) }
+    }
+
+    private func idle() {
+        PollerGauges.add(1, to: poller.gauges.idleLoops)
+        coolIdleQueues(now: MonotonicClock.now())
+        if hot.isEmpty {
+            // An engine that has something finished already must be reaped first; one that has not will make its descriptor readable.
+            for engine in engines where engine.inFlight > 0 && !engine.prepareToSleep() { return }
+            PollerGauges.add(1, to: poller.gauges.sleeps)
+            for queue in queues.values { queue.noteOldest() }
+            takeEvents(timeoutNanoseconds: -1)
+        } else if hot.count < queues.count {
+            turns &+= 1
+            if turns % Self.turnsPerCheck == 0 { takeEvents(timeoutNanoseconds: 0) }
+        }
+    }
+
+    private func takeEvents(timeoutNanoseconds: Int64) {
+        let count = unsafe epoll.wait(into: ready, timeoutNanoseconds: timeoutNanoseconds)
+        for index in 0..<count {
+            let token = unsafe ready[index].token
+            // The mailbox's flag and the engines' own queues tell the rest: only kicks carry news here.
+            guard token < Self.engineToken, let queue = queues[token], let kick = queue.kick else { continue }
+            if EventFD.drain(raw: kick.rawValue) == 0, unsafe ready[index].events.contains(.hangUp) {
+                // A pipe or socket whose other end is closed is readable for ever and never kicks again.
+                fail(queue, "the kick descriptor was closed by the front-end")
+                epoll.remove(kick.rawValue)
+            } else {
+                heat(queue)
+            }
+        }
+    }
+}

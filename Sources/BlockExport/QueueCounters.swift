@@ -1,0 +1,127 @@
+internal import LinuxSystem
+internal import Synchronization
+
+/// The live counters of one queue: written by the poller that owns the queue, read by the control thread at any time.
+///
+/// One writer, so a count is a relaxed load and a relaxed store, never a locked instruction; the reader may see counters of one
+/// request apart by a moment, and never a torn number. The block outlives ring restarts and poller changes: it belongs to the export.
+/// Each queue has a block of its own, page-aligned, so that no two pollers write to one cache line.
+@safe
+final class QueueCounters: Sendable {
+    /// Kinds of request that are counted apart.
+    enum Kind: Int, CaseIterable {
+        case read, write, flush, discard, writeZeroes, other
+    }
+
+    /// Single words, in order after the kinds.
+    enum Word: Int, CaseIterable {
+        case ioErrors, unsupported, malformed, notificationsSent, dispatches, emptyDispatches, batchMax, inFlight, oldestStart
+    }
+
+    // Layout in 8-byte words: the single words, padded to 16; then per kind requests, bytes, latency sum, pad to 4, and the histogram.
+    static let kindsOffset = 16
+    static let kindStride = 4 + LatencyHistogram.bucketCount
+    static let wordCount = kindsOffset + Kind.allCases.count * kindStride
+
+    private let mapping: MemoryMapping
+    // unsafe: points into `mapping`, which lives as long as this object; indices are compile-time enumerations.
+    nonisolated(unsafe) let words: UnsafeMutablePointer<Atomic<UInt64>>
+
+    /// Maps a zeroed block; its pages are touched only as counters move.
+    init() throws(SystemError) {
+        mapping = try MemoryMapping(anonymous: Self.wordCount * MemoryLayout<UInt64>.stride, node: nil)
+        unsafe words = mapping.base.bindMemory(to: Atomic<UInt64>.self, capacity: Self.wordCount)
+    }
+
+    /// Adds to a single word; poller only.
+    @inline(__always)
+    func add(_ amount: UInt64, to word: Word) { unsafe Self.add(amount, words + word.rawValue) }
+
+    /// Sets a gauge; poller only.
+    @inline(__always)
+    func set(_ word: Word, _ value: UInt64) { unsafe words[word.rawValue].store(value, ordering: .relaxed) }
+
+    /// A single word; any thread.
+    @inline(__always)
+    func read(_ word: Word) -> UInt64 { unsafe words[word.rawValue].load(ordering: .relaxed) }
+
+    /// Counts one completed request; poller only.
+    @inline(__always)
+    func complete(_ kind: Kind, bytes: UInt64, nanoseconds: UInt64) {
+        let base = unsafe words + Self.kindsOffset + kind.rawValue * Self.kindStride
+        unsafe Self.add(1, base)
+        unsafe Self.add(bytes, base + 1)
+        unsafe Self.add(nanoseconds, base + 2)
+        unsafe Self.add(1, base + 4 + LatencyHistogram.bucket(nanoseconds: nanoseconds))
+    }
+
+    @inline(__always)
+    private static func add(_ amount: UInt64, _ word: UnsafeMutablePointer<Atomic<UInt64>>) {
+        // One writer: no read-modify-write is needed, and relaxed suffices since no other data hangs on a counter.
+        let old = unsafe word.pointee.load(ordering: .relaxed)
+        unsafe word.pointee.store(old &+ amount, ordering: .relaxed)
+    }
+
+    /// A picture of all counters; any thread.
+    func snapshot() -> QueueStatistics {
+        var picture = QueueStatistics()
+        picture.read = operation(.read)
+        picture.write = operation(.write)
+        picture.flush = operation(.flush)
+        picture.discard = operation(.discard)
+        picture.writeZeroes = operation(.writeZeroes)
+        picture.other = operation(.other)
+        picture.ioErrors = read(.ioErrors)
+        picture.unsupported = read(.unsupported)
+        picture.malformed = read(.malformed)
+        picture.notificationsSent = read(.notificationsSent)
+        picture.dispatches = read(.dispatches)
+        picture.emptyDispatches = read(.emptyDispatches)
+        picture.batchMax = read(.batchMax)
+        picture.inFlight = read(.inFlight)
+        return picture
+    }
+
+    private func operation(_ kind: Kind) -> OperationStatistics {
+        let base = Self.kindsOffset + kind.rawValue * Self.kindStride
+        var result = OperationStatistics()
+        result.requests = unsafe words[base].load(ordering: .relaxed)
+        result.bytes = unsafe words[base + 1].load(ordering: .relaxed)
+        result.latencyNanosecondsSum = unsafe words[base + 2].load(ordering: .relaxed)
+        for bucket in 0..<LatencyHistogram.bucketCount {
+            let count = unsafe words[base + 4 + bucket].load(ordering: .relaxed)
+            if count > 0 { result.latency.add(count, bucket: bucket) }
+        }
+        return result
+    }
+}
+
+extension QueueStatistics {
+    /// Adds another queue's counters, gauges summed and maxima kept.
+    mutating func merge(_ other: QueueStatistics) {
+        read.merge(other.read)
+        write.merge(other.write)
+        flush.merge(other.flush)
+        discard.merge(other.discard)
+        writeZeroes.merge(other.writeZeroes)
+        self.other.merge(other.other)
+        ioErrors &+= other.ioErrors
+        unsupported &+= other.unsupported
+        malformed &+= other.malformed
+        notificationsSent &+= other.notificationsSent
+        dispatches &+= other.dispatches
+        emptyDispatches &+= other.emptyDispatches
+        batchMax = max(batchMax, other.batchMax)
+        inFlight &+= other.inFlight
+    }
+}
+
+extension OperationStatistics {
+    /// Adds another set of counters.
+    mutating func merge(_ other: OperationStatistics) {
+        requests &+= other.requests
+        bytes &+= other.bytes
+        latencyNanosecondsSum &+= other.latencyNanosecondsSum
+        latency.merge(other.latency)
+    }
+}

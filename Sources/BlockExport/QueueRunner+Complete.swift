@@ -1,0 +1,54 @@
+internal import BlockIO
+internal import LinuxSystem
+internal import Virtio
+
+/// From the channel back to the ring.
+extension QueueRunner {
+    @inline(__always)
+    func completeRequests() -> Int {
+        var done = 0
+        let now = MonotonicClock.now()
+        while let operation = unsafe completions.pointee.pop() {
+            let slot = unsafe UnsafeMutableRawPointer(operation).assumingMemoryBound(to: RequestSlot.self)
+            if unsafe slot.pointee.rangesLeft > 0, unsafe operation.pointee.result >= 0 {
+                unsafe continueRanges(slot, operation.pointee.kind)
+                continue
+            }
+            let result = unsafe operation.pointee.result
+            var length = unsafe slot.pointee.usedLength
+            if result >= 0 {
+                unsafe BlockRequest.setStatus(.ok, at: slot.pointee.status)
+                unsafe counters.complete(slot.pointee.kind, bytes: slot.pointee.byteCount, nanoseconds: now &- slot.pointee.start)
+            } else {
+                length = unsafe refuse(slot, result)
+            }
+            // The status byte and the data are stored before the used element that announces them: `publish` releases.
+            unsafe ring.push(slot.pointee.handle, length: length)
+            unsafe release(slot)
+            done += 1
+        }
+        if done > 0 {
+            ring.publish()
+            counters.set(.inFlight, UInt64(slots.used))
+            if ring.shouldNotify() { notify() }
+        }
+        return done
+    }
+
+    /// Answers a request that failed; returns how many bytes were written to the guest.
+    @inline(never)
+    private func refuse(_ slot: UnsafeMutablePointer<RequestSlot>, _ result: Int64) -> UInt32 {
+        switch result {
+        case RequestResult.noStatus:
+            return 0
+        case RequestResult.unsupported, RequestResult.operationNotSupported:
+            counters.add(1, to: .unsupported)
+            unsafe BlockRequest.setStatus(.unsupported, at: slot.pointee.status)
+        default:
+            counters.add(1, to: .ioErrors)
+            unsafe BlockRequest.setStatus(.ioError, at: slot.pointee.status)
+        }
+        // A failed read may have written some of its data; only the status byte is promised.
+        return 1
+    }
+}

@@ -1,0 +1,199 @@
+internal import BlockIO
+internal import LinuxSystem
+internal import Virtio
+
+/// From the ring to the channel.
+extension QueueRunner {
+    @inline(__always)
+    func takeChains() -> Take {
+        refreshRules()
+        var chain = DescriptorChain()
+        var taken = 0
+        var start: UInt64 = 0
+        while taken < Self.batchSizeMax, slots.hasFree {
+            let slot = unsafe slots.take()
+            var segments = unsafe SegmentBuffer(
+                base: RequestSlots.inlineSegments(of: slot), capacity: Int32(RequestSlots.inlineSegments), spill: slots.nextSpill,
+                spillCapacity: Int32(RequestSlots.spillSegments))
+            let result = ring.pop(&memory, &segments, &chain)
+            if result == .empty {
+                unsafe slots.release(slot)
+                break
+            }
+            // One reading of the clock for all that a look finds; an empty look costs none.
+            if taken == 0 { start = MonotonicClock.now() }
+            taken += 1
+            unsafe prepare(slot, chain, segments, start)
+            switch result {
+            case .chain:
+                unsafe begin(slot, chain, segments.base)
+            case .malformed:
+                // Its status byte, where it could be found, is the only segment.
+                unsafe slot.pointee.status = segments.base.pointee.base
+                unsafe refuseMalformed(slot, hasStatus: chain.writableCount > 0)
+            case .broken(let fault):
+                unsafe slots.release(slot)
+                return .failed(fault.description)
+            case .empty, .blocked:
+                preconditionFailure("there is a spill block for each slot")
+            }
+        }
+        count(taken)
+        return .taken(taken)
+    }
+
+    @inline(__always)
+    private func count(_ taken: Int) {
+        guard taken > 0 else { return counters.add(1, to: .emptyDispatches) }
+        counters.add(1, to: .dispatches)
+        counters.set(.inFlight, UInt64(slots.used))
+        if UInt64(taken) > counters.read(.batchMax) { counters.set(.batchMax, UInt64(taken)) }
+    }
+
+    @inline(__always)
+    private func prepare(
+        _ slot: UnsafeMutablePointer<RequestSlot>, _ chain: DescriptorChain, _ segments: SegmentBuffer, _ start: UInt64
+    ) {
+        unsafe slot.pointee.spill = segments.hasSpilled ? slots.takeSpill() : nil
+        unsafe slot.pointee.handle = chain.handle
+        unsafe slot.pointee.memoryEpoch = memoryEpoch
+        unsafe slot.pointee.start = start
+        unsafe slot.pointee.rangesLeft = 0
+        unsafe slot.pointee.byteCount = 0
+    }
+
+    @inline(__always)
+    private func begin(_ slot: UnsafeMutablePointer<RequestSlot>, _ chain: DescriptorChain, _ segments: UnsafeMutablePointer<IOVector>) {
+        var request = unsafe BlockRequest(placeholder: segments)
+        let outcome = unsafe request.parse(chain, segments)
+        unsafe slot.pointee.status = request.status
+        guard outcome == .request else {
+            unsafe refuseMalformed(slot, hasStatus: outcome == .noHeader)
+            return
+        }
+        switch check.verdict(request) {
+        case .read:
+            unsafe slot.pointee.usedLength = request.usedLength(.ok)
+            unsafe slot.pointee.kind = .read
+            unsafe addTransfer(slot, .read, request, [])
+        case .write:
+            unsafe slot.pointee.usedLength = 1
+            unsafe slot.pointee.kind = .write
+            unsafe addTransfer(slot, .write, request, writeFlags)
+        case let verdict:
+            unsafe beginOther(slot, request, verdict)
+        }
+    }
+
+    @inline(__always)
+    private func addTransfer(_ slot: UnsafeMutablePointer<RequestSlot>, _ kind: IOKind, _ request: BlockRequest, _ flags: IOFlags) {
+        let operation = unsafe UnsafeMutableRawPointer(slot).assumingMemoryBound(to: IOOperation.self)
+        unsafe operation.initialize(to: IOOperation(completions: completions, segments: request.data))
+        unsafe operation.pointee.segmentCount = request.dataCount
+        unsafe operation.pointee.kind = kind
+        unsafe operation.pointee.flags = flags
+        unsafe operation.pointee.offset = request.sector << 9
+        unsafe operation.pointee.length = request.dataLength
+        unsafe slot.pointee.byteCount = request.dataLength
+        unsafe channel.add(operation)
+    }
+
+    /// Everything but reads and writes.
+    @inline(never)
+    private func beginOther(_ slot: UnsafeMutablePointer<RequestSlot>, _ request: BlockRequest, _ verdict: BlockVerdict) {
+        unsafe slot.pointee.usedLength = 1
+        unsafe slot.pointee.kind = .other
+        switch verdict {
+        case .flush:
+            unsafe slot.pointee.kind = .flush
+            unsafe addRange(slot, .flush, BlockRange(sector: 0, sectorCount: 0))
+        case .getID:
+            request.writeID(setup.disk.serial)
+            unsafe slot.pointee.usedLength = request.usedLength(.ok)
+            unsafe finishAtOnce(slot, 0)
+        case .ranges(let command):
+            unsafe beginRanges(slot, request, command)
+        case .refused(let status):
+            unsafe finishAtOnce(slot, RequestResult.of(status))
+        case .read, .write:
+            preconditionFailure("reads and writes are begun before")
+        }
+    }
+
+    /// Checks all ranges, then begins with the first; the others follow as each completes.
+    private func beginRanges(_ slot: UnsafeMutablePointer<RequestSlot>, _ request: BlockRequest, _ command: BlockRangeCommand) {
+        let capacity = RequestSlots.rangeCountMax
+        let outcome = unsafe withUnsafeTemporaryAllocation(of: BlockRange.self, capacity: capacity) { copy in
+            guard let ranges = copy.baseAddress else { return Result<Int, BlockRangeFault>.failure(.ioError) }
+            let outcome = unsafe check.readRanges(request, command, into: ranges, capacity: capacity)
+            // Copied aside first: the segments, which the ranges are read through, lie where the ranges go.
+            if case .success(let count) = outcome { unsafe RequestSlots.ranges(of: slot).update(from: ranges, count: count) }
+            return outcome
+        }
+        switch outcome {
+        case .failure(let fault):
+            unsafe finishAtOnce(slot, RequestResult.of(fault.status))
+        case .success(let count):
+            unsafe slot.pointee.kind = command == .discard ? .discard : command == .writeZeroes ? .writeZeroes : .other
+            unsafe slot.pointee.rangesLeft = UInt8(count)
+            unsafe slot.pointee.rangeIndex = 0
+            unsafe continueRanges(slot, command == .discard ? .discard : command == .writeZeroes ? .writeZeroes : .secureErase)
+        }
+    }
+
+    /// Begins the next range that has sectors; completes the request when there is none.
+    func continueRanges(_ slot: UnsafeMutablePointer<RequestSlot>, _ kind: IOKind) {
+        while unsafe slot.pointee.rangesLeft > 0 {
+            let range = unsafe RequestSlots.ranges(of: slot)[Int(slot.pointee.rangeIndex)]
+            unsafe slot.pointee.rangesLeft -= 1
+            unsafe slot.pointee.rangeIndex += 1
+            if range.sectorCount > 0 {
+                unsafe addRange(slot, kind, range)
+                return
+            }
+        }
+        unsafe finishAtOnce(slot, 0)
+    }
+
+    private func addRange(_ slot: UnsafeMutablePointer<RequestSlot>, _ kind: IOKind, _ range: BlockRange) {
+        let operation = unsafe UnsafeMutableRawPointer(slot).assumingMemoryBound(to: IOOperation.self)
+        unsafe operation.initialize(to: IOOperation(completions: completions, segments: RequestSlots.inlineSegments(of: slot)))
+        unsafe operation.pointee.kind = kind
+        unsafe operation.pointee.flags = kind == .flush ? [] : writeFlags
+        if range.mayUnmap { unsafe operation.pointee.flags.insert(.unmap) }
+        unsafe operation.pointee.offset = range.byteOffset
+        unsafe operation.pointee.length = range.byteCount
+        unsafe slot.pointee.byteCount += operation.pointee.length
+        unsafe channel.add(operation)
+    }
+
+    /// Puts a request that no engine sees among the completed ones, in order with them.
+    func finishAtOnce(_ slot: UnsafeMutablePointer<RequestSlot>, _ result: Int64) {
+        let operation = unsafe UnsafeMutableRawPointer(slot).assumingMemoryBound(to: IOOperation.self)
+        unsafe operation.initialize(to: IOOperation(completions: completions, segments: RequestSlots.inlineSegments(of: slot)))
+        unsafe operation.pointee.result = result
+        unsafe completions.pointee.append(operation)
+    }
+
+    @inline(never)
+    private func refuseMalformed(_ slot: UnsafeMutablePointer<RequestSlot>, hasStatus: Bool) {
+        counters.add(1, to: .malformed)
+        unsafe slot.pointee.kind = .other
+        unsafe finishAtOnce(slot, hasStatus ? RequestResult.ioError : RequestResult.noStatus)
+    }
+}
+
+/// Results of requests that no engine saw, told apart from an engine's -errno by values that no errno has.
+enum RequestResult {
+    /// The result that brings a status byte.
+    static func of(_ status: BlockStatus) -> Int64 { status == .ok ? 0 : status == .ioError ? ioError : unsupported }
+
+    /// Answer VIRTIO_BLK_S_IOERR.
+    static let ioError: Int64 = -100_001
+    /// Answer VIRTIO_BLK_S_UNSUPP.
+    static let unsupported: Int64 = -100_002
+    /// An engine's -EOPNOTSUPP: the backing cannot do it, which the guest is told as such.
+    static let operationNotSupported: Int64 = -95
+    /// There is no status byte to answer in.
+    static let noStatus: Int64 = -100_003
+}
