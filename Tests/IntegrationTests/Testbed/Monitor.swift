@@ -23,10 +23,10 @@ actor Monitor {
         }
     }
 
-    /// Waits for an event, those that came during earlier commands included.
-    func wait(for event: String, limit: Duration) async throws {
+    /// Waits for an event whose JSON holds `text`, those that came during earlier commands included; events before it are forgotten.
+    func wait(for event: String, _ text: String = "", limit: Duration) async throws {
         while true {
-            if let index = events.firstIndex(of: event) {
+            if let index = events.firstIndex(where: { $0.contains("\"event\": \"\(event)\"") && $0.contains(text) }) {
                 events.removeSubrange(...index)
                 return
             }
@@ -39,7 +39,7 @@ actor Monitor {
         guard let object = try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any] else {
             throw TestbedError("QMP: not an object: \(line)")
         }
-        if let event = object["event"] as? String { events.append(event) }
+        if object["event"] != nil { events.append(line) }
         return (line, object)
     }
 }
