@@ -5,5 +5,5 @@ source "$(dirname "$0")/lib.sh"
 
 cd "$root"
 step "format of the Swift sources" swift format lint --strict --parallel --recursive Package.swift Sources Tests
-mapfile -t scripts < <(git ls-files '*.sh' .ci/run "$testbed/guest/init")
+mapfile -t scripts < <(git ls-files '*.sh' .ci/run 'Tests/testbed/guest/*')
 step "shellcheck of ${#scripts[@]} scripts" shellcheck --external-sources "${scripts[@]}"
