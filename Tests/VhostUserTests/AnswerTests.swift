@@ -18,7 +18,7 @@ import Virtio
         case .log: .log(LogDescription(size: 4096, offset: 0))
         case .iotlb: .iotlb(IOTLBMessage(iova: 0, size: 4096, frontendAddress: 0, permissions: 3, kind: .update))
         case .config: .config(ConfigAccess(offset: 0, size: 8, bytes: [UInt8](repeating: 0, count: 8)))
-        case .inflight: .inflight(InflightDescription(size: 0, offset: 0, queueCount: 1, queueSize: 1))
+        case .inflight: .inflight(InflightDescription(size: 4096, offset: 0, queueCount: 1, queueSize: 1))
         case .deviceState: .deviceState(DeviceStateTransfer(direction: 0, phase: 0))
         case .uuid: .uuid([UInt8](repeating: 1, count: 16))
         default: .opaque([1, 2, 3])
@@ -36,6 +36,7 @@ import Virtio
         .getFeatures, .setFeatures, .setOwner, .resetOwner, .setMemoryTable, .setVringSize, .setVringAddress, .setVringBase, .getVringBase,
         .setVringKick, .setVringCall, .setVringError, .getProtocolFeatures, .setProtocolFeatures, .getQueueCount, .setVringEnable,
         .setBackendChannel, .getConfig, .setConfig, .resetDevice, .getMemorySlotCount, .addMemoryRegion, .setStatus, .getStatus,
+        .getInflightDescriptor, .setInflightDescriptor,
     ]
 
     @Test("With REPLY_ACK and need_reply every message is answered, once", arguments: FrontendRequest.allCases)

@@ -17,11 +17,12 @@ final class TestFrontend {
     static let frontendBase: UInt64 = 0x7f00_0000_0000
     static let regionSize: UInt64 = 1 << 20
 
-    init(queueCount: Int = 4, limits: SessionLimits = SessionLimits()) {
+    /// With `realHost` the session works on descriptors and mappings as they are, otherwise on those of a `TestHost`.
+    init(queueCount: Int = 4, limits: SessionLimits = SessionLimits(), realHost: Bool = false) {
         device = TestDevice(queueCount: queueCount)
         host = TestHost()
         let outbox = outbox
-        session = Session(device: device, host: host, limits: limits) { outbox.outputs.append($0) }
+        session = Session(device: device, host: realHost ? LinuxSessionHost() : host, limits: limits) { outbox.outputs.append($0) }
     }
 
     // MARK: What came out

@@ -50,6 +50,8 @@ extension Session {
         case (.resetDevice, _): resetDevice()
         case (.setStatus, .u64(let value)): try setStatus(value)
         case (.getStatus, _): answer(.u64(UInt64(deviceStatus)))
+        case (.getInflightDescriptor, .inflight(let wanted)): getInflightDescriptor(wanted)
+        case (.setInflightDescriptor, .inflight(let given)): try setInflightDescriptor(given, descriptors[0])
         default: try performOnRing(request, payload, descriptors)
         }
     }

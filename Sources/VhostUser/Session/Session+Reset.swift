@@ -9,7 +9,7 @@ extension Session {
     }
 
     func resetDevice() {
-        returnToInitialState { [self] in acknowledge() }
+        returnToInitialState(forgettingInflight: true) { [self] in acknowledge() }
     }
 
     func setStatus(_ value: UInt64) throws(Refusal) {
@@ -21,14 +21,19 @@ extension Session {
             acknowledge()
             return
         }
-        returnToInitialState { [self] in acknowledge() }
+        // The inflight region is left as it is: QEMU sets status 0 on a device whose requests in flight migrate in the region.
+        returnToInitialState(forgettingInflight: false) { [self] in acknowledge() }
     }
 
     /// The device's state is the initial one afterwards. What belongs to the connection stays: the owner, the protocol features, the memory
     /// table (front-ends send changes of it only, across resets), the back-end channel, and whom a ring signals.
-    private func returnToInitialState(completion: @escaping () -> Void) {
+    private func returnToInitialState(forgettingInflight: Bool, completion: @escaping () -> Void) {
         for index in rings.indices { rings[index].isEnabled = false }
         stopRings(.drain) { [self] in
+            // After RESET_DEVICE nothing is in flight, whatever the region says, and the rings begin anew: should the front-end bring the same
+            // region again, it has to be a fresh one. Until it brings one there is none.
+            if forgettingInflight { forgetInflight() }
+            inflight = nil
             for index in rings.indices { rings[index].reset() }
             features = []
             featuresAreSet = false

@@ -20,7 +20,7 @@ extension Session {
         let configuration = RingConfiguration(
             size: size, addresses: addresses, memory: memory, base: ring.base ?? defaultBase, features: features, kick: ring.kick,
             isPolled: ring.isPolled, call: ring.call, error: ring.error, usedLogAddress: Ring.usedLogAddress(address),
-            inflight: nil)
+            inflight: try inflightPart(index, size))
         do throws(RingStartError) {
             try device.startRing(index, configuration)
         } catch {

@@ -8,7 +8,7 @@ public import Virtio
 public final class Session {
     /// The protocol features this implementation serves; a device may offer fewer.
     public static let servedProtocolFeatures: ProtocolFeatures = [
-        .multiQueue, .replyAck, .backendChannel, .config, .resetDevice, .configureMemorySlots, .status,
+        .multiQueue, .replyAck, .backendChannel, .config, .inflightSharedMemory, .resetDevice, .configureMemorySlots, .status,
     ]
 
     let device: any SessionDevice
@@ -28,6 +28,7 @@ public final class Session {
     public internal(set) var deviceStatus: UInt8 = 0
     var rings: [Ring]
     var memoryTable = MemoryTable()
+    var inflight: InflightRegion?
     var channel = BackendChannel()
 
     /// The message whose answer is pending.
@@ -75,6 +76,7 @@ public final class Session {
         stopRings(.drain) { [self] in
             rings = Array(repeating: Ring(), count: rings.count)
             memoryTable = MemoryTable()
+            inflight = nil
             channel = BackendChannel()
             completion()
         }
