@@ -113,7 +113,8 @@ public enum ConfigurationFile {
         for (index, export) in exports.enumerated() {
             guard names.insert(export.name).inserted else {
                 let hint = "give each export a name of its own"
-                throw ControlError(.invalidParameters, "the name '\(export.name)' is used twice", field: "exports[\(index)].name", hint: hint)
+                throw ControlError(
+                    .invalidParameters, "the name '\(export.name)' is used twice", field: "exports[\(index)].name", hint: hint)
             }
             guard let socket = export.socket else { continue }
             guard sockets.insert(socket).inserted else {

@@ -68,7 +68,9 @@ final class ControlConnection {
     private func read() {
         var chunk = [UInt8](repeating: 0, count: Self.chunkSize)
         do {
-            let received = try unsafe chunk.withUnsafeMutableBytes { try unsafe UnixSocket.receive(socket, into: $0, maximumDescriptors: 0) }
+            let received = try unsafe chunk.withUnsafeMutableBytes {
+                try unsafe UnixSocket.receive(socket, into: $0, maximumDescriptors: 0)
+            }
             guard let received else { return }
             lastActive = MonotonicClock.now()
             hasInputEnded = received.byteCount == 0

@@ -4,7 +4,8 @@ import Logging
 
 /// The control socket: accepts peers that may use it and gives each a `ControlConnection`.
 ///
-/// Idle peers are harmless: they cost a descriptor each, their number is bounded, and when the bound is reached the one that has been silent
+/// Idle peers are harmless: they cost a descriptor each, their number is bounded, and when the bound is reached the one that has been
+/// silent
 /// longest goes, so that nobody can lock the administrator out.
 @ControlActor
 final class ControlServer {
@@ -47,7 +48,8 @@ final class ControlServer {
         switch error {
         case .pathTooLong: ControlError(.socket, "\(error)", field: "control", hint: "choose a shorter path with --control")
         case .notASocket:
-            ControlError(.socket, "the control socket cannot be made: \(error)", field: "control", hint: "move it away, or choose another path")
+            ControlError(
+                .socket, "the control socket cannot be made: \(error)", field: "control", hint: "move it away, or choose another path")
         case .inUse:
             ControlError(
                 .busy, "another vhublkd uses the control socket \(path)", field: "control",
@@ -84,7 +86,8 @@ final class ControlServer {
             return
         }
         if connections.count >= Self.connectionCountMax, dropOldest() == nil {
-            ControlConnection.refuse(socket, ControlError(.limit, "\(connections.count) control connections are busy", hint: "try again later"))
+            ControlConnection.refuse(
+                socket, ControlError(.limit, "\(connections.count) control connections are busy", hint: "try again later"))
             return
         }
         do {

@@ -4,22 +4,26 @@ import Synchronization
 
 /// Where the daemon's messages go: one line each to standard error, in the form that suits who reads it.
 ///
-/// Under systemd a line begins with its priority (sd-daemon(3)) and has no time, since the journal adds it; elsewhere it begins with the time
+/// Under systemd a line begins with its priority (sd-daemon(3)) and has no time, since the journal adds it; elsewhere it begins with the
+/// time
 /// since the start in seconds. Nothing here waits: when the reader does not keep up lines are dropped and counted, since a control thread
 /// that hangs on its log would hang every session.
 public struct DaemonLog: LogHandler {
     /// See `LogHandler`.
     public var metadata: Logger.Metadata = [:]
     /// See `LogHandler`.
-    public var logLevel: Logger.Level
+    public var logLevel: Logger.Level {
+        get { ownLevel ?? sink.level }
+        set { ownLevel = newValue }
+    }
+    private var ownLevel: Logger.Level?
     private let label: String
     private let sink: Sink
 
-    /// Messages at least as important as `level`.
-    public init(label: String, level: LogLevel, sink: Sink) {
+    /// Messages of `label`, at least as important as the sink's level.
+    public init(label: String, sink: Sink) {
         self.label = label
         self.sink = sink
-        logLevel = Self.level(level)
     }
 
     /// swift-log's name of a level.
@@ -54,6 +58,7 @@ extension DaemonLog {
         private struct State {
             var limiter = LogLimiter()
             var droppedCount: UInt64 = 0
+            var level = Logger.Level.info
         }
 
         private let descriptor: FileDescriptor
@@ -75,6 +80,11 @@ extension DaemonLog {
             return Sink(descriptor: descriptor, isJournal: status != nil && stream == status.map { "\($0.device):\($0.inode)" })
         }
 
+        /// The least important messages that are written.
+        public func setLevel(_ level: LogLevel) { state.withLock { $0.level = DaemonLog.level(level) } }
+
+        var level: Logger.Level { state.withLock { $0.level } }
+
         /// Writes one line about `source`, whose share of the log is limited.
         public func write(_ text: String, level: Logger.Level, source: String) {
             let now = MonotonicClock.now()
@@ -83,7 +93,9 @@ extension DaemonLog {
                 if suppressed > 0 {
                     put("\(source): \(suppressed) messages were left out, they came too fast", .notice, now, &state)
                 }
-                if state.droppedCount > 0, put("log: \(state.droppedCount) messages were dropped, the log's reader is slow", .notice, now, &state) {
+                if state.droppedCount > 0,
+                    put("log: \(state.droppedCount) messages were dropped, the log's reader is slow", .notice, now, &state)
+                {
                     state.droppedCount = 0
                 }
                 if !put(text, level, now, &state) { state.droppedCount += 1 }

@@ -1,6 +1,7 @@
 /// On which line of a TOML document each key stands.
 ///
-/// TOMLKit tells positions for syntax errors only. This reads a document that TOMLKit has accepted, so it needs to know just enough of TOML 1.0
+/// TOMLKit tells positions for syntax errors only. This reads a document that TOMLKit has accepted, so it needs to know just enough of TOML
+/// 1.0
 /// to find keys: headers, the key before `=`, and which lines are the inside of a string or an array of several lines.
 struct TOMLPositions {
     /// Lines by key path: `defaults.queues`, `exports[1].name`; headers by the table's path.
