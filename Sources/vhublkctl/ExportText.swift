@@ -53,7 +53,7 @@ enum ExportText {
             ["QUEUE", "STATE", "FORMAT", "SIZE", "CPU", "NODE", "IN FLIGHT", "OLDEST", "CROSSES NODES"], rightAligned: [0, 3, 4, 5, 6, 7])
         for queue in queues {
             table.add([
-                "\(queue.index)", queue.state, queue.format, "\(queue.size)", queue.cpu.map(String.init) ?? "-",
+                "\(queue.index)", queue.state, queue.format ?? "-", "\(queue.size)", queue.cpu.map(String.init) ?? "-",
                 queue.node.map(String.init) ?? "-",
                 "\(queue.inFlight)", queue.oldestInFlightNS.map(Quantity.time) ?? "-",
                 queue.crossesNodes.isEmpty ? "-" : queue.crossesNodes.joined(separator: ","),
