@@ -55,17 +55,17 @@ let package = Package(
         library("ControlAPI", ["LinuxSystem"]),
         library("Daemon", ["LinuxSystem", "BlockIO", "BlockExport", "ControlAPI", logging, toml]),
 
-        .executableTarget(
-            name: "vhublkd", dependencies: ["Daemon", "ControlAPI", "LinuxSystem", argumentParser], swiftSettings: settings),
+        .executableTarget(name: "vhublkd", dependencies: ["Daemon", argumentParser], swiftSettings: settings),
         .executableTarget(name: "vhublkctl", dependencies: ["ControlAPI", "LinuxSystem", argumentParser], swiftSettings: settings),
         .executableTarget(
             name: "vhublk-bench", dependencies: ["VhostUserFrontend", "VhostUser", "LinuxSystem", "Virtio", argumentParser, histogram],
             swiftSettings: settings),
 
-        tests("LinuxSystemTests", ["LinuxSystem"]),
+        .target(name: "TestSupport", dependencies: ["LinuxSystem"], path: "Tests/TestSupport", swiftSettings: settings),
+        tests("LinuxSystemTests", ["LinuxSystem", "TestSupport"]),
         tests("VirtioTests", ["Virtio", "LinuxSystem"]),
         tests("VhostUserTests", ["VhostUser", "Virtio", "LinuxSystem"]),
-        tests("BlockIOTests", ["BlockIO", "LinuxSystem"]),
+        tests("BlockIOTests", ["BlockIO", "LinuxSystem", "TestSupport"]),
         tests("BlockExportTests", ["BlockExport", "BlockIO", "VhostUser", "VhostUserFrontend", "Virtio", "LinuxSystem"]),
         tests("VhostUserFrontendTests", ["VhostUserFrontend", "VhostUser", "Virtio", "LinuxSystem"]),
         tests("ControlAPITests", ["ControlAPI"]),

@@ -64,7 +64,7 @@ final class PollerLoop {
     /// The poller's io_uring, made at its first use: only this thread may submit to it.
     func ioURing() throws(SystemError) -> URingEngine {
         if let ioURingEngine { return ioURingEngine }
-        let engine = try URingEngine(cpu: poller.cpu)
+        let engine = try URingEngine(node: poller.node, pollerCPU: poller.cpu)
         try watch(engine)
         ioURingEngine = engine
         return engine
@@ -73,7 +73,7 @@ final class PollerLoop {
     /// The poller's libaio context, made at its first use.
     func libaio() throws(SystemError) -> AIOEngine {
         if let libaioEngine { return libaioEngine }
-        let engine = try AIOEngine()
+        let engine = try AIOEngine(node: poller.node)
         try watch(engine)
         libaioEngine = engine
         return engine
@@ -248,7 +248,7 @@ final class PollerLoop {
         coolIdleQueues(now: MonotonicClock.now())
         if hot.isEmpty {
             // An engine that has something finished already must be reaped first; one that has not will make its descriptor readable.
-            for engine in engines where engine.inFlight > 0 && !engine.prepareToSleep() { return }
+            for engine in engines where !engine.prepareToSleep() { return }
             PollerGauges.add(1, to: poller.gauges.sleeps)
             for queue in queues.values { queue.noteOldest() }
             takeEvents(timeoutNanoseconds: -1)

@@ -50,6 +50,10 @@ public final class Backing: Sendable {
     public let node: Int?
 
     let descriptor: FileDescriptor?
+    /// Does what no engine can; nil for a null disk.
+    let slowWorker: SlowWorker?
+    /// Whether a flush has nothing to do: the data is in memory that no power keeps, and in no cache above it.
+    let flushIsFree: Bool
     private let sizeNow: Atomic<UInt64>
     private let held = Mutex<BackingLock?>(nil)
 
@@ -85,7 +89,7 @@ public final class Backing: Sendable {
             canDiscard: !isReadOnly, discardBytesMax: pieceMax, discardGranularity: blockSize, canWriteZeroes: !isReadOnly,
             writeZeroesBytesMax: pieceMax, writeZeroesMayUnmap: true, canSecureErase: !isReadOnly, secureEraseBytesMax: pieceMax)
         (supportsNowait, isMemory, node) = (true, true, nil)
-        descriptor = nil
+        (descriptor, slowWorker, flushIsFree) = (nil, nil, true)
         sizeNow = Atomic(nullSize)
     }
 
@@ -107,6 +111,9 @@ public final class Backing: Sendable {
         isMemory = opened.isMemory
         node = opened.attributes?.node
         descriptor = opened.descriptor
+        flushIsFree = opened.flushIsFree
+        slowWorker = SlowWorker(
+            opened.descriptor, isBlockDevice: opened.isBlockDevice, mayUnmap: limits.writeZeroesMayUnmap)
         sizeNow = Atomic(opened.size)
     }
 

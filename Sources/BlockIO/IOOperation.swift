@@ -41,7 +41,9 @@ public struct IOOperation {
     @usableFromInline var partial: IOVector
     @usableFromInline var partialIndex: Int32
     /// How often the kernel asked to try again.
-    @usableFromInline var attempts: UInt32
+    @usableFromInline var attempts: UInt16
+    /// What is to be counted when the operation comes back from another thread.
+    @usableFromInline var notes: UInt16
 
     /// An operation that reads nothing; the caller sets what it needs.
     @inlinable
@@ -52,7 +54,7 @@ public struct IOOperation {
         (segmentCount, kind, flags) = (0, .read, [])
         (offset, length, result) = (0, 0, 0)
         unsafe (channel, bounce) = (nil, nil)
-        (done, partialIndex, attempts) = (0, -1, 0)
+        (done, partialIndex, attempts, notes) = (0, -1, 0, 0)
         unsafe partial = IOVector(base: UnsafeMutableRawPointer(segments), length: 0)
     }
 }

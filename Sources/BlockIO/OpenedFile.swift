@@ -54,6 +54,13 @@ struct OpenedFile {
         return fileSystem == Self.tmpfsMagic || fileSystem == Self.ramfsMagic
     }
 
+    /// Whether a flush changes nothing: file systems in memory ignore it, and zram and ram disks have no cache below the page cache.
+    var flushIsFree: Bool {
+        guard isBlockDevice else { return isMemory }
+        let isVolatile = attributes.map { $0.name.hasPrefix("zram") || $0.name.hasPrefix("ram") } ?? false
+        return isVolatile && alignment != nil
+    }
+
     /// Whether a read that must not wait is understood; what it would have answered does not matter.
     func supportsNowait() -> Bool {
         let unit = Int(max(alignment?.offset ?? 512, alignment?.memory ?? 512))

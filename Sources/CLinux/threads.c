@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <stdint.h>
 #include <time.h>
 #include <unistd.h>
@@ -61,3 +62,15 @@ int clinux_set_affinity(int thread, const uint64_t *words) {
 }
 
 int clinux_current_cpu(void) { return sched_getcpu(); }
+
+int clinux_semaphore_wait(void *semaphore, int64_t nanoseconds) {
+    struct timespec deadline;
+    clock_gettime(CLOCK_MONOTONIC, &deadline);
+    int64_t end = deadline.tv_nsec + nanoseconds % 1000000000;
+    deadline.tv_sec += nanoseconds / 1000000000 + end / 1000000000;
+    deadline.tv_nsec = end % 1000000000;
+    int status;
+    do status = sem_clockwait(semaphore, CLOCK_MONOTONIC, &deadline);
+    while (status < 0 && errno == EINTR);
+    return status < 0 ? -errno : 0;
+}

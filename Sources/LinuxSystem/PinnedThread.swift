@@ -9,9 +9,11 @@ public final class PinnedThread: Sendable {
     /// What the new thread takes with it; lives until the thread has read it.
     private final class Start: Sendable {
         let name: String
+        let isPinned: Bool
         let body: @Sendable () -> Void
-        init(name: String, body: @escaping @Sendable () -> Void) {
+        init(name: String, isPinned: Bool, body: @escaping @Sendable () -> Void) {
             self.name = name
+            self.isPinned = isPinned
             self.body = body
         }
     }
@@ -20,9 +22,9 @@ public final class PinnedThread: Sendable {
     private let isJoined = Mutex(false)
 
     /// Starts a thread that runs `body` once. `name` is cut to the 15 bytes Linux keeps; `cpu` fixes the thread to one CPU, which must be
-    /// one the process may use.
+    /// one the process may use. Without it the thread runs wherever the process's first thread may, whoever creates it.
     public init(name: String, cpu: Int? = nil, body: @escaping @Sendable () -> Void) throws(SystemError) {
-        let start = unsafe Unmanaged.passRetained(Start(name: name, body: body))
+        let start = unsafe Unmanaged.passRetained(Start(name: name, isPinned: cpu != nil, body: body))
         var thread = pthread_t()
         // The retained box is the new thread's; a C function pointer captures nothing, so it goes through the argument.
         let status = unsafe clinux_thread_create(&thread, Int32(cpu ?? -1), PinnedThread.enter, start.toOpaque())
@@ -60,6 +62,8 @@ public final class PinnedThread: Sendable {
     private static let enter: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? = { argument in
         let start = unsafe Unmanaged<Start>.fromOpaque(argument!).takeRetainedValue()
         Signals.blockAll()
+        // A thread inherits its creator's CPUs, and a creator that is pinned must not have its helpers on its own CPU.
+        if !start.isPinned, let cpus = CPUSet.ofProcess() { _ = unsafe clinux_set_affinity(0, cpus.words) }
         _ = unsafe clinux_thread_name(String(decoding: start.name.utf8.prefix(15), as: UTF8.self))
         start.body()
         return nil

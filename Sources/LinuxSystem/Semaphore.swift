@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 
 /// A counting semaphore (sem_t) for threads of our own; never wait on one from a Task.
@@ -19,6 +20,11 @@ public final class Semaphore: @unchecked Sendable {
 
     /// Adds one.
     public func signal() { unsafe sem_post(semaphore) }
+
+    /// Waits until the count is not zero, then takes one and returns true; false after `nanoseconds`.
+    public func wait(nanoseconds: UInt64) -> Bool {
+        unsafe clinux_semaphore_wait(semaphore, Int64(clamping: nanoseconds)) == 0
+    }
 
     /// Waits until the count is not zero, then takes one.
     public func wait() {

@@ -1,0 +1,37 @@
+import LinuxSystem
+
+/// What an engine needs to know of a channel for each operation; in memory of its own, so that reading it touches no reference counts.
+///
+/// Safety: the unmanaged references are retained by the channel, which outlives its operations.
+@safe
+struct ChannelState {
+    /// The backing's descriptor.
+    let descriptor: Int32
+    /// Its place in io_uring's table of registered files, or -1.
+    var registeredFile: Int32 = -1
+    /// Alignment of memory less 1; 0 when anything will do.
+    let memoryMask: UInt
+    /// Alignment of offsets and lengths less 1.
+    let offsetMask: UInt64
+    /// Whether a flush has nothing to do.
+    let flushIsFree: Bool
+    /// Whether transfers are complete when the call that starts them returns.
+    let completesInPlace: Bool
+    /// Does what the engine cannot, one after the other for each backing.
+    let slowWorker: Unmanaged<SlowWorker>
+    /// Where that worker returns operations.
+    let mailbox: Unmanaged<SlowMailbox>
+    var counters = IOChannelCounters()
+
+    /// nil for a null backing.
+    init?(_ backing: Backing, mailbox: SlowMailbox) {
+        guard let descriptor = backing.descriptor, let slowWorker = backing.slowWorker else { return nil }
+        self.descriptor = descriptor.rawValue
+        memoryMask = UInt(backing.memoryAlignment) - 1
+        offsetMask = UInt64(backing.offsetAlignment) - 1
+        flushIsFree = backing.flushIsFree
+        completesInPlace = backing.isMemory
+        unsafe self.slowWorker = .passUnretained(slowWorker)
+        unsafe self.mailbox = .passUnretained(mailbox)
+    }
+}
