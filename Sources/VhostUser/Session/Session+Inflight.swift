@@ -49,7 +49,7 @@ extension Session {
     func setInflightDescriptor(_ given: InflightDescription, _ descriptor: FileDescriptor) throws(Refusal) {
         try checkShape(given)
         guard given.offset % UInt64(InflightLayout.alignment) == 0 else {
-            throw Refusal(.invalidValue, "an inflight region at offset \(given.offset); a multiple of \(InflightLayout.alignment) is needed")
+            throw Refusal(.invalidValue, "an inflight region at offset \(given.offset), not a multiple of \(InflightLayout.alignment)")
         }
         var region = InflightLayout(
             queueCount: Int(given.queueCount), queueSize: Int(given.queueSize), isPacked: features.contains(.ringPacked))

@@ -30,6 +30,8 @@ public final class SessionConnection {
     private var toldInterest: (read: Bool, write: Bool) = (true, false)
     private var toldBackendWrite = false
     private var isClosed = false
+    /// Readiness is being handled: interest is told at its end, not at each step.
+    private var isBusy = false
 
     /// Takes over a connected, non-blocking socket. Watch it for reading from now on.
     public init(
@@ -47,13 +49,15 @@ public final class SessionConnection {
     /// The main socket is ready.
     public func mainSocketIsReady(canRead: Bool, canWrite: Bool, isHungUp: Bool) {
         guard !isClosed else { return }
+        isBusy = true
         do throws(StreamError) {
             if canWrite { try connection.flush() }
             if canRead { try receiveBurst() }
         } catch {
             close(error)
-            return
         }
+        isBusy = false
+        guard !isClosed else { return }
         // While nothing is read the end would not be seen.
         if isHungUp, !wantsRead {
             close(.closed(insideMessage: false))
@@ -104,7 +108,8 @@ public final class SessionConnection {
             } catch {
                 close(error)
             }
-            tellInterest()
+            // Whether to read on is told by `ready`, which follows.
+            if connection.hasOutgoing { tellInterest() }
         case .ready: tellInterest()
         case .backendChannel(let socket):
             backendConnection = MessageConnection(socket, receiving: .replies)
@@ -126,7 +131,7 @@ public final class SessionConnection {
     private var wantsRead: Bool { session.isReady && !connection.hasOutgoing }
 
     private func tellInterest() {
-        guard !isClosed else { return }
+        guard !isClosed, !isBusy else { return }
         let wanted = (read: wantsRead, write: connection.hasOutgoing)
         if wanted != toldInterest {
             toldInterest = wanted
