@@ -35,14 +35,16 @@ struct GuestMemoryTests {
         return unsafe MemoryRegion(guestAddress: guest, size: size, frontendAddress: frontend, hostBase: pointer)
     }
 
-    @Test("a table is refused", arguments: [
-        ([(0x1000, 0x1000, 0), (0x1fff, 0x10, 0)], GuestMemoryError.overlap(0x1fff)),
-        ([(0x1000, 0x1000, 0), (0x1000, 0x1000, 0)], .overlap(0x1000)),
-        ([(0x1000, 0, 0)], .emptyRegion(0)),
-        ([(0, 16, 0), (UInt64.max - 0xfff, 0x1000, 0)], .addressOverflow(1)),
-        ([(0, 0x1000, UInt64.max - 1)], .addressOverflow(0)),
-        ([(1, UInt64.max, 0)], .addressOverflow(0)),
-    ] as [([(UInt64, UInt64, UInt64)], GuestMemoryError)])
+    @Test(
+        "a table is refused",
+        arguments: [
+            ([(0x1000, 0x1000, 0), (0x1fff, 0x10, 0)], GuestMemoryError.overlap(0x1fff)),
+            ([(0x1000, 0x1000, 0), (0x1000, 0x1000, 0)], .overlap(0x1000)),
+            ([(0x1000, 0, 0)], .emptyRegion(0)),
+            ([(0, 16, 0), (UInt64.max - 0xfff, 0x1000, 0)], .addressOverflow(1)),
+            ([(0, 0x1000, UInt64.max - 1)], .addressOverflow(0)),
+            ([(1, UInt64.max, 0)], .addressOverflow(0)),
+        ] as [([(UInt64, UInt64, UInt64)], GuestMemoryError)])
     func refusal(table: [(UInt64, UInt64, UInt64)], error: GuestMemoryError) throws {
         let regions = try table.map { try region($0.0, $0.1, frontend: $0.2) }
         #expect(throws: error) { try GuestMemory(regions: regions, owners: []) }
@@ -100,10 +102,12 @@ struct GuestMemoryTests {
         #expect(view.prefix(0x1200, 1) == [0, 0])
     }
 
-    @Test("front-end addresses", arguments: [
-        (0x7000_0000, 0x100, 0x10_0000), (0x7000_00ff, 1, 0x10_00ff), (0x7000_00ff, 2, nil), (0x6fff_ffff, 1, nil),
-        (0x8000_0000, 0x10, 0x20_0000), (0x8000_0000, UInt64.max, nil),
-    ] as [(UInt64, UInt64, UInt?)])
+    @Test(
+        "front-end addresses",
+        arguments: [
+            (0x7000_0000, 0x100, 0x10_0000), (0x7000_00ff, 1, 0x10_00ff), (0x7000_00ff, 2, nil), (0x6fff_ffff, 1, nil),
+            (0x8000_0000, 0x10, 0x20_0000), (0x8000_0000, UInt64.max, nil),
+        ] as [(UInt64, UInt64, UInt?)])
     func frontend(address: UInt64, length: UInt64, expected: UInt?) throws {
         let memory = try GuestMemory(
             regions: [region(0x1000, 0x100), region(0x5000, 0x100, frontend: 0x8000_0000, host: 0x20_0000)], owners: [])

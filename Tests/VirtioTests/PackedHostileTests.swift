@@ -13,7 +13,8 @@ struct HostilePackedChain: CustomTestStringConvertible, Sendable {
     var testDescription: String { name }
 
     init(
-        _ name: String, _ fault: ChainFault, slots: UInt16 = 1, hasStatus: Bool = false, features: VirtioFeatures = .ringIndirectDescriptors,
+        _ name: String, _ fault: ChainFault, slots: UInt16 = 1, hasStatus: Bool = false,
+        features: VirtioFeatures = .ringIndirectDescriptors,
         build: @escaping @Sendable (inout PackedDriver, _ address: UInt64, _ offset: Int) -> Void
     ) {
         self.name = name
@@ -51,7 +52,8 @@ struct HostilePackedChain: CustomTestStringConvertible, Sendable {
         HostilePackedChain("a table of empty descriptors", .tooLong) { driver, good, _ in
             driver.put([(good + 0x1000, 0x4000, Flags.indirect)], id: 5)
         },
-        HostilePackedChain("an unmapped buffer, and the id is found behind it", .unmappedBuffer, slots: 3, hasStatus: true) { driver, good, _ in
+        HostilePackedChain("an unmapped buffer, and the id is found behind it", .unmappedBuffer, slots: 3, hasStatus: true) {
+            driver, good, _ in
             driver.put([(good, 16, Flags.next), (0x7000_0000_0000, 512, Flags.next), (good, 1, Flags.write)], id: 5)
         },
         HostilePackedChain("a readable buffer after a writable one", .readableAfterWritable, slots: 2) { driver, good, _ in

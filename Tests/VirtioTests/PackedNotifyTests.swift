@@ -9,13 +9,15 @@ struct PackedNotifyTests {
         while bench.takeUsed() != nil {}
     }
 
-    @Test("event suppression (2.8.10): told when the wanted position is among those passed", arguments: [
-        // used position before (laps of 8), published, wanted offset and wrap, expected
-        (1, 1, 1, true, true), (1, 1, 2, true, false), (1, 1, 0, true, false), (1, 3, 3, true, true), (1, 3, 4, true, false),
-        (1, 1, 1, false, false), (6, 4, 7, true, true), (6, 4, 0, false, true), (6, 4, 1, false, true), (6, 4, 2, false, false),
-        (6, 4, 1, true, false), (6, 4, 5, true, false), (8, 8, 7, false, true), (8, 8, 0, true, false), (12, 8, 3, true, true),
-        (12, 8, 4, true, false), (12, 8, 3, false, false), (15, 2, 7, false, true), (15, 2, 0, true, true), (15, 2, 1, true, false),
-    ] as [(Int, Int, Int, Bool, Bool)])
+    @Test(
+        "event suppression (2.8.10): told when the wanted position is among those passed",
+        arguments: [
+            // used position before (laps of 8), published, wanted offset and wrap, expected
+            (1, 1, 1, true, true), (1, 1, 2, true, false), (1, 1, 0, true, false), (1, 3, 3, true, true), (1, 3, 4, true, false),
+            (1, 1, 1, false, false), (6, 4, 7, true, true), (6, 4, 0, false, true), (6, 4, 1, false, true), (6, 4, 2, false, false),
+            (6, 4, 1, true, false), (6, 4, 5, true, false), (8, 8, 7, false, true), (8, 8, 0, true, false), (12, 8, 3, true, true),
+            (12, 8, 4, true, false), (12, 8, 3, false, false), (15, 2, 7, false, true), (15, 2, 0, true, true), (15, 2, 1, true, false),
+        ] as [(Int, Int, Int, Bool, Bool)])
     func event(start: Int, published: Int, offset: Int, wrap: Bool, expected: Bool) throws {
         var bench = try PackedBench(size: 8, features: .ringEventIndex)
         for _ in 0..<start { run(&bench, 1) }
@@ -26,11 +28,13 @@ struct PackedNotifyTests {
         #expect(!bench.fixture.shouldNotify(), "nothing new")
     }
 
-    @Test("flags", arguments: [
-        (0, true, true), (1, true, false), (0, false, true), (1, false, false),
-        // DESC without the feature, and the reserved value: rather one notification too many.
-        (2, false, true), (3, true, true),
-    ] as [(UInt16, Bool, Bool)])
+    @Test(
+        "flags",
+        arguments: [
+            (0, true, true), (1, true, false), (0, false, true), (1, false, false),
+            // DESC without the feature, and the reserved value: rather one notification too many.
+            (2, false, true), (3, true, true),
+        ] as [(UInt16, Bool, Bool)])
     func flags(flags: UInt16, eventIndex: Bool, expected: Bool) throws {
         var bench = try PackedBench(features: eventIndex ? .ringEventIndex : [])
         run(&bench, 1)

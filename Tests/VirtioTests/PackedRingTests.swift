@@ -151,19 +151,21 @@ struct PackedRingTests {
         #expect(bench.fixture.segments.buffer.hasSpilled)
     }
 
-    @Test("start: bases", arguments: [
-        // base, used index and wrap it starts from; nil: refused
-        (RingBase(packedAvail: 3, wrap: true, used: 3, wrap: true), RingBase(packedAvail: 3, wrap: true, used: 3, wrap: true)),
-        (RingBase(packedAvail: 3, wrap: false, used: 3, wrap: false), RingBase(packedAvail: 3, wrap: false, used: 3, wrap: false)),
-        (RingBase(packedAvail: 1, wrap: false, used: 7, wrap: true), RingBase(packedAvail: 1, wrap: false, used: 7, wrap: true)),
-        // A front-end that knows the lower half only.
-        (RingBase(rawValue: 0x8000), .packedStart),
-        (RingBase(rawValue: 0x8005), RingBase(packedAvail: 5, wrap: true, used: 5, wrap: true)),
-        (RingBase(packedAvail: 8, wrap: true, used: 8, wrap: true), nil),
-        (RingBase(packedAvail: 2, wrap: true, used: 3, wrap: true), nil),
-        (RingBase(packedAvail: 4, wrap: false, used: 3, wrap: true), nil),
-        (RingBase(rawValue: 0xffff_ffff), nil),
-    ] as [(RingBase, RingBase?)])
+    @Test(
+        "start: bases",
+        arguments: [
+            // base, used index and wrap it starts from; nil: refused
+            (RingBase(packedAvail: 3, wrap: true, used: 3, wrap: true), RingBase(packedAvail: 3, wrap: true, used: 3, wrap: true)),
+            (RingBase(packedAvail: 3, wrap: false, used: 3, wrap: false), RingBase(packedAvail: 3, wrap: false, used: 3, wrap: false)),
+            (RingBase(packedAvail: 1, wrap: false, used: 7, wrap: true), RingBase(packedAvail: 1, wrap: false, used: 7, wrap: true)),
+            // A front-end that knows the lower half only.
+            (RingBase(rawValue: 0x8000), .packedStart),
+            (RingBase(rawValue: 0x8005), RingBase(packedAvail: 5, wrap: true, used: 5, wrap: true)),
+            (RingBase(packedAvail: 8, wrap: true, used: 8, wrap: true), nil),
+            (RingBase(packedAvail: 2, wrap: true, used: 3, wrap: true), nil),
+            (RingBase(packedAvail: 4, wrap: false, used: 3, wrap: true), nil),
+            (RingBase(rawValue: 0xffff_ffff), nil),
+        ] as [(RingBase, RingBase?)])
     func bases(base: RingBase, expected: RingBase?) throws {
         let memory = try TestMemory(size: 0x1000)
         let driver = PackedDriver(memory: memory, size: 8)

@@ -24,7 +24,9 @@ struct HostileChain: CustomTestStringConvertible, Sendable {
     }
 
     /// Two direct descriptors: a broken one, and the status byte.
-    private static func before(_ name: String, _ fault: ChainFault, address: UInt64, length: UInt32, flags: UInt16 = Flags.next) -> HostileChain {
+    private static func before(_ name: String, _ fault: ChainFault, address: UInt64, length: UInt32, flags: UInt16 = Flags.next)
+        -> HostileChain
+    {
         HostileChain(name, fault, hasStatus: true) { driver, good, _ in
             driver.write(0, address: address, length: length, flags: flags | Flags.next, next: 1)
             driver.write(1, address: good, length: 1, flags: Flags.write)

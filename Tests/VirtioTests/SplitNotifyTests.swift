@@ -13,13 +13,15 @@ struct SplitNotifyTests {
     }
 
     /// vring_need_event of linux/virtio_ring.h, with the whole table of edges around the wrap.
-    @Test("event index: told when the wanted index is passed", arguments: [
-        // start, published, used_event, expected
-        (0, 1, 0, true), (0, 1, 1, false), (0, 3, 0, true), (0, 3, 2, true), (0, 3, 3, false), (0, 3, 65535, false),
-        (100, 1, 99, false), (100, 1, 100, true), (100, 5, 104, true), (100, 5, 105, false),
-        (65533, 4, 65533, true), (65533, 4, 65535, true), (65533, 4, 0, true), (65533, 4, 1, false), (65533, 4, 65532, false),
-        (65535, 1, 65535, true), (65535, 1, 0, false), (65535, 2, 0, true),
-    ] as [(UInt16, Int, UInt16, Bool)])
+    @Test(
+        "event index: told when the wanted index is passed",
+        arguments: [
+            // start, published, used_event, expected
+            (0, 1, 0, true), (0, 1, 1, false), (0, 3, 0, true), (0, 3, 2, true), (0, 3, 3, false), (0, 3, 65535, false),
+            (100, 1, 99, false), (100, 1, 100, true), (100, 5, 104, true), (100, 5, 105, false),
+            (65533, 4, 65533, true), (65533, 4, 65535, true), (65533, 4, 0, true), (65533, 4, 1, false), (65533, 4, 65532, false),
+            (65535, 1, 65535, true), (65535, 1, 0, false), (65535, 2, 0, true),
+        ] as [(UInt16, Int, UInt16, Bool)])
     func usedEvent(start: UInt16, published: Int, event: UInt16, expected: Bool) throws {
         var bench = try SplitBench(size: 8, index: start &- 1, features: [.version1, .ringEventIndex])
         // The first answer after a start is always yes.
@@ -31,9 +33,11 @@ struct SplitNotifyTests {
         #expect(!bench.fixture.shouldNotify(), "nothing new")
     }
 
-    @Test("without event index the flag decides; NOTIFY_ON_EMPTY overrules it on an empty ring", arguments: [
-        (0, false, 0, true), (1, false, 0, false), (1, true, 0, true), (1, true, 1, false), (0, true, 1, true),
-    ] as [(UInt16, Bool, Int, Bool)])
+    @Test(
+        "without event index the flag decides; NOTIFY_ON_EMPTY overrules it on an empty ring",
+        arguments: [
+            (0, false, 0, true), (1, false, 0, false), (1, true, 0, true), (1, true, 1, false), (0, true, 1, true),
+        ] as [(UInt16, Bool, Int, Bool)])
     func flags(noInterrupt: UInt16, onEmpty: Bool, left: Int, expected: Bool) throws {
         var bench = try SplitBench(features: onEmpty ? [.version1, .notifyOnEmpty] : .version1)
         run(&bench, 1)

@@ -212,10 +212,12 @@ struct SplitRingTests {
         #expect(bench.fixture.pieces.map(\.offset) == (0..<3).map { bench.offset + $0 })
     }
 
-    @Test("start: what is refused", arguments: [
-        (3, 0, VirtqueueError.invalidSize(3)), (0, 0, .invalidSize(0)), (65536, 0, .invalidSize(65536)),
-        (8, 9, .invalidBase(RingBase(split: 9))), (8, 65535, .invalidBase(RingBase(split: 65535))),
-    ] as [(Int, UInt16, VirtqueueError)])
+    @Test(
+        "start: what is refused",
+        arguments: [
+            (3, 0, VirtqueueError.invalidSize(3)), (0, 0, .invalidSize(0)), (65536, 0, .invalidSize(65536)),
+            (8, 9, .invalidBase(RingBase(split: 9))), (8, 65535, .invalidBase(RingBase(split: 65535))),
+        ] as [(Int, UInt16, VirtqueueError)])
     func refusedStart(size: Int, base: UInt16, error: VirtqueueError) throws {
         let memory = try TestMemory(size: 0x1000)
         let driver = SplitDriver(memory: memory, size: 8)
