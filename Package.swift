@@ -55,7 +55,8 @@ let package = Package(
         library("ControlAPI", ["LinuxSystem"]),
         library("Daemon", ["LinuxSystem", "BlockIO", "BlockExport", "ControlAPI", logging, toml]),
 
-        .executableTarget(name: "vhublkd", dependencies: ["Daemon", argumentParser], swiftSettings: settings),
+        .executableTarget(
+            name: "vhublkd", dependencies: ["Daemon", "ControlAPI", "LinuxSystem", argumentParser], swiftSettings: settings),
         .executableTarget(name: "vhublkctl", dependencies: ["ControlAPI", "LinuxSystem", argumentParser], swiftSettings: settings),
         .executableTarget(
             name: "vhublk-bench", dependencies: ["VhostUserFrontend", "VhostUser", "LinuxSystem", "Virtio", argumentParser, histogram],

@@ -27,3 +27,9 @@ int clinux_send_datagram(const char *address, size_t address_size, const void *b
     close(fd);
     return result;
 }
+
+int clinux_peer_groups(int fd, uint32_t *groups, size_t capacity) {
+    socklen_t size = (socklen_t)(capacity * sizeof *groups);
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size) < 0) return -errno;
+    return (int)(size / sizeof *groups);
+}

@@ -7,7 +7,7 @@ public struct QueueInfo: DescribedObject {
     /// Entries of its ring.
     public var size: Int
     /// `split` or `packed`.
-    public var format: String
+    public var format: String?
     /// The CPU of its poller.
     public var cpu: Int?
     /// NUMA node of that CPU.
@@ -36,7 +36,7 @@ public struct QueueInfo: DescribedObject {
             .required(CodingKeys.index, .natural, "its index"),
             .required(CodingKeys.state, .text, "stopped, running, or failed and why"),
             .required(CodingKeys.size, .natural, "entries of its ring, 0 before the front-end told"),
-            .required(CodingKeys.format, .choice(["split", "packed"]), "the ring's format"),
+            .optional(CodingKeys.format, .choice(["split", "packed"]), "the ring's format, once the front-end told"),
             .optional(CodingKeys.cpu, .natural, "the CPU of its poller while it runs"),
             .optional(CodingKeys.node, .natural, "NUMA node of that CPU"),
             .optional(CodingKeys.memoryNode, .natural, "NUMA node of the guest's ring, where known"),
@@ -47,7 +47,7 @@ public struct QueueInfo: DescribedObject {
     }
 
     /// A queue that has not been set up.
-    public init(index: Int, state: String, size: Int, format: String) {
+    public init(index: Int, state: String, size: Int, format: String?) {
         self.index = index
         self.state = state
         self.size = size

@@ -11,6 +11,8 @@ public enum TextRule: Sendable, Equatable {
     case socketPath
     /// A serial number: 1 to 20 printable ASCII characters (virtio 1.3, section 5.2.6: VIRTIO_BLK_T_GET_ID has 20 bytes).
     case serial
+    /// An absolute path.
+    case path
     /// Permission bits of a socket in octal: `0660`.
     case fileMode
     /// A group by name or number.
@@ -34,6 +36,7 @@ public enum TextRule: Sendable, Equatable {
         case .exportName: Self.exportNameProblem(text)
         case .backing: Self.backingProblem(text)
         case .socketPath: Self.socketPathProblem(text)
+        case .path: Self.pathProblem(text, hint: "give an absolute path", lengthMax: Self.pathLengthMax)
         case .serial: Self.serialProblem(text)
         case .fileMode: Self.fileModeProblem(text)
         case .version: QEMUVersion(parsing: text) == nil ? ("is not a version", "give one such as 7.2 or 10.0") : nil
@@ -47,6 +50,7 @@ public enum TextRule: Sendable, Equatable {
         case .exportName: "^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$"
         case .backing: "^(/.*|null:[0-9]+[KMGTkmgt]?)$"
         case .socketPath: "^/.{1,106}$"
+        case .path: "^/"
         case .serial: "^[ -~]{1,20}$"
         case .fileMode: "^0?[0-7]{3}$"
         case .version: "^[0-9]+(\\.[0-9]+){0,2}$"
@@ -61,6 +65,7 @@ public enum TextRule: Sendable, Equatable {
         case .exportName: "string, 1 to 64 of `A-Z a-z 0-9 . _ -`, not starting with `.` or `-`"
         case .backing: "string, an absolute path or `null:SIZE`"
         case .socketPath: "string, an absolute path of at most 107 bytes"
+        case .path: "string, an absolute path"
         case .serial: "string, 1 to 20 printable ASCII characters"
         case .fileMode: "string, octal permission bits"
         case .group: "string, name or number of a group"

@@ -59,4 +59,14 @@ public enum ProcessSelf {
         }
         try SystemError.check(status, "send to \(address)")
     }
+
+    /// Whether `descriptor` is open.
+    public static func isOpen(_ descriptor: Int32) -> Bool { clinux_get_flags(descriptor) >= 0 }
+
+    /// Makes the calling thread sleep: for programs with nothing else to do.
+    public static func sleep(nanoseconds: UInt64) {
+        var wanted = timespec(tv_sec: Int(nanoseconds / 1_000_000_000), tv_nsec: Int(nanoseconds % 1_000_000_000))
+        var left = timespec()
+        while unsafe nanosleep(&wanted, &left) != 0, errno == EINTR { wanted = left }
+    }
 }

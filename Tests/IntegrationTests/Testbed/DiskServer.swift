@@ -65,7 +65,10 @@ enum DiskServer: String, Sendable {
 
 /// Waits until a daemon has made a socket.
 func waitForSocket(_ path: String, _ server: RunningProgram) async throws {
-    try await eventually(.seconds(20), "\(server.name): no socket at \(path)") { FileManager.default.fileExists(atPath: path) }
+    try await eventually(.seconds(20), "\(server.name): no socket at \(path)") {
+        guard server.isRunning else { throw TestbedError("\(server.name) has ended before it made \(path)") }
+        return FileManager.default.fileExists(atPath: path)
+    }
 }
 
 /// A running vhublkd, through vhublkctl.

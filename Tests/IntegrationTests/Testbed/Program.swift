@@ -14,6 +14,14 @@ struct RunningProgram: Sendable {
     let journal: Journal
 
     func signal(_ number: Int32) { kill(process, number) }
+
+    /// Whether it still runs; a zombie does not.
+    var isRunning: Bool {
+        guard let text = try? String(contentsOfFile: "/proc/\(process)/stat", encoding: .utf8), let end = text.lastIndex(of: ")") else {
+            return false
+        }
+        return !text[end...].hasPrefix(") Z")
+    }
 }
 
 enum Program {

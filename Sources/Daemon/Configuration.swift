@@ -1,0 +1,83 @@
+public import ControlAPI
+
+/// The configuration file, read and checked: TOML whose keys are those of `export.create` where an export is described.
+///
+/// docs: deploy/vhublkd.toml holds every key with its meaning.
+public struct Configuration: Equatable, Sendable {
+    /// The control socket, unless the command line names one.
+    public var control: String?
+    /// Its permission bits.
+    public var controlMode: String?
+    /// Its group, whose members may use it.
+    public var controlGroup: String?
+    /// Where exports made at run time are saved.
+    public var stateDirectory: String?
+    /// The least important messages that are logged.
+    public var logLevel: LogLevel?
+    /// How long a stop waits for requests in flight.
+    public var drainTimeoutS: Int?
+    /// The CPUs that pollers may use.
+    public var pollerCPUs: CPUList?
+    /// What exports take that do not say otherwise.
+    public var defaults = ExportDefaults()
+    /// The exports that are always there.
+    public var exports: [ExportParameters] = []
+
+    /// An empty file's.
+    public init() {}
+}
+
+/// How important a message is; the names are those of journald's priorities that are in use.
+public enum LogLevel: String, Codable, Sendable, CaseIterable {
+    /// For finding bugs.
+    case debug
+    /// What happens.
+    case info
+    /// Worth knowing, like a front-end that was turned away.
+    case notice
+    /// Something is not as it should be.
+    case warning
+    /// Something failed.
+    case error
+}
+
+/// Settings that the configuration file makes for all exports.
+public struct ExportDefaults: DescribedObject {
+    var socketMode: String?
+    var socketGroup: String?
+    var queues: Int?
+    var queueSize: Int?
+    var engine: EngineChoice?
+    var poll: PollChoice?
+    var cpus: CPUList?
+    var directIO: DirectIOChoice?
+
+    enum CodingKeys: String, CodingKey {
+        case socketMode = "socket_mode"
+        case socketGroup = "socket_group"
+        case queues
+        case queueSize = "queue_size"
+        case engine, poll, cpus
+        case directIO = "direct_io"
+    }
+
+    /// Those of `export.create` that make sense for several.
+    public static var fields: [Field] { ExportParameters.defaultable }
+
+    /// No settings.
+    public init() {}
+
+    /// `parameters`, with these settings where they say nothing.
+    public func completing(_ parameters: ExportParameters) -> ExportParameters {
+        var result = parameters
+        result.socketMode = parameters.socketMode ?? socketMode
+        result.socketGroup = parameters.socketGroup ?? socketGroup
+        result.queues = parameters.queues ?? queues
+        result.queueSize = parameters.queueSize ?? queueSize
+        result.engine = parameters.engine ?? engine
+        result.poll = parameters.poll ?? poll
+        result.cpus = parameters.cpus ?? cpus
+        result.directIO = parameters.directIO ?? directIO
+        return result
+    }
+}

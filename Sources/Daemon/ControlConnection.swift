@@ -1,0 +1,196 @@
+import ControlAPI
+import LinuxSystem
+
+/// One peer of the control socket: reads lines, has them answered one after the other, writes the answers. Never waits.
+///
+/// Memory is bounded: one line that is being read, and the answer of one request; while a request is in work or its answer is not taken
+/// nothing is read.
+@ControlActor
+final class ControlConnection {
+    private enum State {
+        /// Lines are read.
+        case reading
+        /// A request is in work.
+        case working
+        /// An answer waits for the peer to take it.
+        case writing
+        /// Nothing happens any more.
+        case closed
+    }
+
+    private static let chunkSize = 16384
+
+    private let socket: FileDescriptor
+    private let handler: ControlServer.Handler
+    private let onClose: @ControlActor (ObjectIdentifier) -> Void
+    private var registration: Registration?
+    private var state = State.reading
+    private var input: [UInt8] = []
+    private var output: [UInt8] = []
+    private var writtenCount = 0
+    /// The peer sends no more; what it sent before is still answered.
+    private var hasInputEnded = false
+    /// The connection ends with the answer that is in work.
+    private var isLast = false
+
+    /// When the peer last sent or took something, monotonic nanoseconds.
+    private(set) var lastActive = MonotonicClock.now()
+
+    /// Whether a request is in work.
+    var isBusy: Bool { state == .working }
+
+    init(
+        socket: FileDescriptor, handler: @escaping ControlServer.Handler, onClose: @escaping @ControlActor (ObjectIdentifier) -> Void
+    ) throws(SystemError) {
+        self.socket = socket
+        self.handler = handler
+        self.onClose = onClose
+        registration = try EventLoop.control.register(socket, interest: .read) { [weak self] in self?.ready($0) }
+    }
+
+    /// Sends an error to a peer that gets no connection, as far as its socket takes it.
+    static func refuse(_ socket: FileDescriptor, _ error: ControlError) {
+        guard let line = try? RPCResponse(id: .null, outcome: .failure(error)).line() else { return }
+        _ = try? unsafe line.withUnsafeBytes { try unsafe UnixSocket.send(socket, $0) }
+    }
+
+    private func ready(_ readiness: Readiness) {
+        switch state {
+        case .reading: read()
+        case .writing where readiness.canWrite: write()
+        case .working where readiness.isClosed, .writing where readiness.isClosed:
+            // Gone in both directions: nobody takes the answer. (A peer that only stopped sending is not reported here.)
+            close()
+        case .working, .writing, .closed: break
+        }
+    }
+
+    private func read() {
+        var chunk = [UInt8](repeating: 0, count: Self.chunkSize)
+        do {
+            let received = try unsafe chunk.withUnsafeMutableBytes {
+                try unsafe UnixSocket.receive(socket, into: $0, maximumDescriptors: 0)
+            }
+            guard let received else { return }
+            lastActive = MonotonicClock.now()
+            hasInputEnded = received.byteCount == 0
+            input.append(contentsOf: chunk[..<received.byteCount])
+        } catch {
+            close()
+            return
+        }
+        nextLine()
+    }
+
+    /// Takes the next whole line into work, or waits for more.
+    private func nextLine() {
+        guard state == .reading else { return }
+        guard let end = input.prefix(RPCRequest.lineLengthMax + 1).firstIndex(of: UInt8(ascii: "\n")) else {
+            if input.count > RPCRequest.lineLengthMax {
+                let hint = "a line ends with a line feed and has at most \(RPCRequest.lineLengthMax) bytes; this connection is closed"
+                isLast = true
+                answer(RPCResponse(id: .null, outcome: .failure(ControlError(.parse, "the line is too long", hint: hint))))
+            } else if hasInputEnded || isLast {
+                close()
+            }
+            return
+        }
+        var line = Array(input[..<end])
+        input.removeFirst(end + 1)
+        if line.last == UInt8(ascii: "\r") { line.removeLast() }
+        if line.isEmpty {
+            resume()
+            return
+        }
+        do throws(RPCRequest.Failure) {
+            work(try RPCRequest(line: line))
+        } catch {
+            answer(RPCResponse(id: error.id, outcome: .failure(error.error)))
+        }
+    }
+
+    /// Goes on with what has been read already, in a round of its own: a peer that sends many lines at once shares the thread.
+    private func resume() {
+        state = .reading
+        guard !input.isEmpty || hasInputEnded || isLast else {
+            setInterest(.read)
+            return
+        }
+        setInterest([])
+        ControlActor.post { [weak self] in
+            self?.setInterest(.read)
+            self?.nextLine()
+        }
+    }
+
+    private func work(_ request: RPCRequest) {
+        state = .working
+        setInterest([])
+        Task { @ControlActor in
+            let outcome = await handler(request)
+            guard state == .working else { return }
+            if let id = request.id {
+                answer(RPCResponse(id: id, outcome: outcome))
+            } else {
+                resume()
+            }
+        }
+    }
+
+    private func answer(_ response: RPCResponse) {
+        let failure = ControlError(.internal, "the answer cannot be written as JSON", hint: "please report this")
+        output = (try? response.line()) ?? (try? RPCResponse(id: response.id, outcome: .failure(failure)).line()) ?? []
+        writtenCount = 0
+        state = .writing
+        write()
+    }
+
+    private func write() {
+        do {
+            while writtenCount < output.count {
+                let count = try unsafe output[writtenCount...].withUnsafeBytes { try unsafe UnixSocket.send(socket, $0) }
+                guard let count else {
+                    setInterest(.write)
+                    return
+                }
+                lastActive = MonotonicClock.now()
+                writtenCount += count
+            }
+        } catch {
+            close()
+            return
+        }
+        output = []
+        if isLast {
+            close()
+        } else {
+            resume()
+        }
+    }
+
+    private func setInterest(_ interest: EventLoop.Interest) {
+        do {
+            try registration?.setInterest(interest)
+        } catch {
+            close()
+        }
+    }
+
+    /// Ends the connection, after the answer that is in work.
+    func finish() {
+        isLast = true
+        if state == .reading { close() }
+    }
+
+    /// Ends the connection at once.
+    func close() {
+        guard state != .closed else { return }
+        state = .closed
+        registration?.cancel()
+        registration = nil
+        input = []
+        output = []
+        UnixSocket.shutdown(socket)
+        onClose(ObjectIdentifier(self))
+    }
+}

@@ -1,0 +1,119 @@
+import ControlAPI
+import LinuxSystem
+import Logging
+
+/// The control socket: accepts peers that may use it and gives each a `ControlConnection`.
+///
+/// Idle peers are harmless: they cost a descriptor each, their number is bounded, and when the bound is reached the one that has been
+/// silent
+/// longest goes, so that nobody can lock the administrator out.
+@ControlActor
+final class ControlServer {
+    /// The most connections at a time.
+    nonisolated static let connectionCountMax = 1024
+    /// How long to wait with accepting when the process has no descriptor left.
+    nonisolated static let retryNanoseconds: UInt64 = 1_000_000_000
+
+    /// Answers a request; called on the control thread, one call at a time per connection.
+    typealias Handler = @ControlActor (RPCRequest) async -> Result<JSONValue, ControlError>
+
+    let path: String
+    private let listener: FileDescriptor
+    private let access: ControlAccess
+    private let handler: Handler
+    private let log: Logger
+    private var registration: Registration?
+    private var connections: [ObjectIdentifier: ControlConnection] = [:]
+
+    /// Listens at `path`.
+    init(path: String, access: ControlAccess, log: Logger, handler: @escaping Handler) throws(ControlError) {
+        self.path = path
+        self.access = access
+        self.log = log
+        self.handler = handler
+        do {
+            listener = try UnixSocket.listen(path: path, mode: access.mode, group: access.groupName)
+        } catch {
+            throw Self.refusal(error, path: path)
+        }
+        do {
+            registration = try EventLoop.control.register(listener, interest: .read) { [weak self] _ in self?.accept() }
+        } catch {
+            UnixSocket.removeSocketFile(path: path)
+            throw ControlError(.system, "the control socket \(path) cannot be watched: \(error)")
+        }
+    }
+
+    private static func refusal(_ error: UnixListenerError, path: String) -> ControlError {
+        switch error {
+        case .pathTooLong: ControlError(.socket, "\(error)", field: "control", hint: "choose a shorter path with --control")
+        case .notASocket:
+            ControlError(
+                .socket, "the control socket cannot be made: \(error)", field: "control", hint: "move it away, or choose another path")
+        case .inUse:
+            ControlError(
+                .busy, "another vhublkd uses the control socket \(path)", field: "control",
+                hint: "stop it, or choose another path with --control")
+        case .unknownGroup: ControlError(.socket, "\(error)", field: "control_group", hint: "create the group, or name another")
+        case .system:
+            ControlError(
+                .socket, "the control socket cannot be made: \(error)", field: "control",
+                hint: "its folder must exist and be writable for the daemon's user, or choose another path with --control")
+        }
+    }
+
+    private func accept() {
+        do {
+            // One at a time: while more wait the listener stays readable, and other descriptors get their turn in between.
+            guard let socket = try UnixSocket.accept(listener) else { return }
+            admit(socket)
+        } catch {
+            // No descriptor is left: the connection that waits would be reported again at once and for ever.
+            log.warning("a control connection cannot be accepted: \(error)")
+            if dropOldest() == nil { pause() }
+        }
+    }
+
+    private func pause() {
+        try? registration?.setInterest([])
+        EventLoop.control.after(nanoseconds: Self.retryNanoseconds) { [weak self] in try? self?.registration?.setInterest(.read) }
+    }
+
+    private func admit(_ socket: FileDescriptor) {
+        if let refusal = access.refusal(of: socket) {
+            log.notice("a control connection was turned away: \(refusal.message)")
+            ControlConnection.refuse(socket, refusal)
+            return
+        }
+        if connections.count >= Self.connectionCountMax, dropOldest() == nil {
+            ControlConnection.refuse(
+                socket, ControlError(.limit, "\(connections.count) control connections are busy", hint: "try again later"))
+            return
+        }
+        do {
+            let connection = try ControlConnection(socket: socket, handler: handler) { [weak self] in self?.connections[$0] = nil }
+            connections[ObjectIdentifier(connection)] = connection
+        } catch {
+            log.warning("a control connection cannot be watched: \(error)")
+        }
+    }
+
+    /// Closes the connection that has been silent longest and has no request in work; nil when there is none.
+    private func dropOldest() -> ControlConnection? {
+        guard let oldest = connections.values.filter({ !$0.isBusy }).min(by: { $0.lastActive < $1.lastActive }) else { return nil }
+        oldest.close()
+        log.notice("the control connection that was silent longest was closed to make room")
+        return oldest
+    }
+
+    /// The number of open connections.
+    var connectionCount: Int { connections.count }
+
+    /// Stops listening, removes the socket and closes the connections, those with a request in work after its answer.
+    func stop() {
+        registration?.cancel()
+        registration = nil
+        UnixSocket.removeSocketFile(path: path)
+        for connection in connections.values { connection.finish() }
+    }
+}

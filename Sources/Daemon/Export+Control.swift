@@ -1,0 +1,190 @@
+import BlockExport
+import BlockIO
+import ControlAPI
+import LinuxSystem
+import Logging
+
+extension ExportConfiguration {
+    /// What `parameters`, which were checked and have a socket unless it was inherited, say in the words of BlockExport.
+    init(_ parameters: ExportParameters, descriptor: FileDescriptor?) throws(ControlError) {
+        let backing: BackingSpec
+        do {
+            backing = try BackingSpec(parsing: parameters.backing)
+        } catch {
+            throw ControlError(.invalidParameters, "\(error)", field: "backing")
+        }
+        let endpoint: Endpoint = descriptor.map { .descriptor($0) } ?? .path(parameters.socket ?? "")
+        self.init(name: parameters.name, backing: backing, endpoint: endpoint)
+        queueCount = parameters.queues ?? queueCount
+        queueSize = parameters.queueSize ?? queueSize
+        engine = parameters.engine.map { $0.kind } ?? engine
+        isReadOnly = parameters.readOnly ?? isReadOnly
+        serial = parameters.serial
+        blockSize = parameters.blockSize
+        pollMode = parameters.poll.map { $0.mode } ?? pollMode
+        cpus = parameters.cpus?.cpus
+        directIO = parameters.directIO.map { $0.mode } ?? directIO
+        socketMode = parameters.socketMode.flatMap { UInt32($0, radix: 8) } ?? socketMode
+        socketGroup = parameters.socketGroup
+    }
+}
+
+extension ControlAPI.EngineChoice {
+    var kind: EngineKind {
+        switch self {
+        case .auto: .automatic
+        case .ioURing: .ioURing
+        case .libaio: .libaio
+        }
+    }
+}
+
+extension PollChoice {
+    var mode: PollMode {
+        switch self {
+        case .busy: .busy
+        case .adaptive: .adaptive
+        case .interrupt: .interrupt
+        }
+    }
+
+    init(_ mode: PollMode) {
+        switch mode {
+        case .busy: self = .busy
+        case .adaptive: self = .adaptive
+        case .interrupt: self = .interrupt
+        }
+    }
+}
+
+extension DirectIOChoice {
+    var mode: DirectIO {
+        switch self {
+        case .auto: .automatic
+        case .on: .on
+        case .off: .off
+        }
+    }
+}
+
+extension ControlError {
+    /// A refusal of BlockExport in the words of the control socket.
+    init(_ error: ExportError) {
+        let kind: ErrorKind =
+            switch (error.kind, error.field) {
+            case (.invalid, _): .invalidParameters
+            case (.notFound, _): .backing
+            case (.exists, "socket"), (.system, "socket"), (.permission, "socket"): .socket
+            case (.exists, _): .exists
+            case (.busy, _): .busy
+            case (.permission, _): .permission
+            case (.unsupported, _): .unsupported
+            case (.system, "backing"): .backing
+            case (.system, _): .system
+            }
+        self.init(kind, error.message, field: error.field, hint: error.hint)
+    }
+}
+
+extension ExportInfo {
+    /// Takes over what a serving export tells of itself.
+    mutating func update(from status: ExportStatus) {
+        size = status.sizeBytes
+        blockSize = status.blockSize
+        readOnly = status.isReadOnly
+        serial = status.serial
+        socket = status.socketPath
+        engine = status.engine
+        engineReason = status.engineReason
+        directIO = status.isDirect
+        bufferedReason = status.bufferedReason
+        poll = PollChoice(status.pollMode)
+        writeback = status.isWriteback
+        node = status.backingNode
+        frontend = status.frontend.map { frontend in
+            FrontendInfo(
+                pid: frontend.processID.map(Int.init), features: frontend.featureNames, protocolFeatures: frontend.protocolFeatureNames,
+                memoryRegions: frontend.regionCount, memoryBytes: frontend.memoryBytes, deviceStatus: frontend.deviceStatus.map(Int.init))
+        }
+        queues = status.queues.map { queue in
+            var info = QueueInfo(
+                index: queue.index, state: queue.state, size: queue.size, format: queue.format.isEmpty ? nil : queue.format)
+            info.cpu = queue.cpu
+            info.node = queue.node
+            info.memoryNode = queue.memoryNode
+            info.crossesNodes = queue.crossesNodes
+            info.inFlight = queue.inFlight
+            info.oldestInFlightNS = queue.oldestInFlightNanoseconds
+            return info
+        }
+    }
+}
+
+extension PollerInfo {
+    init(_ status: PollerStatus) {
+        self.init(
+            cpu: status.cpu, node: status.node, cpuTimeNS: status.cpuNanoseconds, busyLoops: status.busyLoops,
+            idleLoops: status.idleLoops, sleeps: status.sleeps,
+            queues: status.queues.map {
+                PollerQueueInfo(export: $0.export, queue: $0.queue, reason: $0.reason, crossesNodes: $0.crossesNodes)
+            })
+    }
+}
+
+extension ExportStats {
+    init(name: String, _ statistics: ExportStatistics) {
+        self.init(name: name, total: QueueStats(statistics.total), queues: statistics.queues.map { QueueStats($0) })
+    }
+}
+
+extension QueueStats {
+    init(_ statistics: QueueStatistics) {
+        self.init()
+        read = OperationStats(statistics.read)
+        write = OperationStats(statistics.write)
+        flush = OperationStats(statistics.flush)
+        discard = OperationStats(statistics.discard)
+        writeZeroes = OperationStats(statistics.writeZeroes)
+        other = OperationStats(statistics.other)
+        ioErrors = statistics.ioErrors
+        unsupported = statistics.unsupported
+        malformed = statistics.malformed
+        notifications = statistics.notificationsSent
+        dispatches = statistics.dispatches
+        emptyDispatches = statistics.emptyDispatches
+        batchMax = statistics.batchMax
+        inFlight = statistics.inFlight
+    }
+}
+
+extension OperationStats {
+    init(_ statistics: OperationStatistics) {
+        self.init()
+        requests = statistics.requests
+        bytes = statistics.bytes
+        latencyNSSum = statistics.latencyNanosecondsSum
+        latencyNS50 = statistics.latency.percentile(0.5)
+        latencyNS99 = statistics.latency.percentile(0.99)
+        latencyNS999 = statistics.latency.percentile(0.999)
+        latencyNSMax = statistics.latency.percentile(1)
+    }
+}
+
+extension ExportEvent {
+    /// One line in the log, at a level that the event deserves.
+    func write(to log: Logger) {
+        switch self {
+        case .connected(let process, let user):
+            log.info("a front-end connected", metadata: ["pid": "\(process ?? 0)", "uid": "\(user.map(String.init) ?? "unknown")"])
+        case .refusedSecondFrontend(let process):
+            log.warning("a second front-end was turned away: the export has one", metadata: ["pid": "\(process ?? 0)"])
+        case .negotiated(let features): log.info("features negotiated: 0x\(String(features, radix: 16))")
+        case .ringStarted(let queue, let cpu): log.info("queue \(queue) started on CPU \(cpu)")
+        case .ringStopped(let queue): log.debug("queue \(queue) stopped")
+        case .ringFailed(let queue, let reason): log.warning("queue \(queue) failed: \(reason)")
+        case .resized(let bytes): log.info("resized to \(bytes) bytes")
+        case .disconnected(let reason): log.info("the front-end disconnected\(reason.map { ": \($0)" } ?? "")")
+        case .notice(let text): log.notice("\(text)")
+        }
+    }
+}

@@ -1,0 +1,133 @@
+/// On which line of a TOML document each key stands.
+///
+/// TOMLKit tells positions for syntax errors only. This reads a document that TOMLKit has accepted, so it needs to know just enough of TOML
+/// 1.0
+/// to find keys: headers, the key before `=`, and which lines are the inside of a string or an array of several lines.
+struct TOMLPositions {
+    /// Lines by key path: `defaults.queues`, `exports[1].name`; headers by the table's path.
+    private(set) var lines: [String: Int] = [:]
+
+    private var table: [String] = []
+    private var arrayCounts: [String: Int] = [:]
+    /// What ends the string of several lines that the reader is in.
+    private var openString: Character?
+    private var bracketDepth = 0
+
+    init(_ document: String) {
+        for (index, line) in document.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+            read(Array(line), number: index + 1)
+        }
+    }
+
+    /// The line of a key, or of the nearest table or value around it.
+    func line(of path: String) -> Int? {
+        var path = path[...]
+        while true {
+            if let line = lines[String(path)] { return line }
+            guard let end = path.lastIndex(where: { $0 == "." || $0 == "[" }) else { return nil }
+            path = path[..<end]
+        }
+    }
+
+    private mutating func read(_ line: [Character], number: Int) {
+        var position = 0
+        if openString == nil, bracketDepth == 0 {
+            position = Self.skipSpace(line, 0)
+            guard position < line.count, line[position] != "#" else { return }
+            if line[position] == "[" {
+                readHeader(line, position, number: number)
+                return
+            }
+            let (keys, end) = Self.keys(line, position)
+            lines[(table + keys).joined(separator: ".")] = number
+            position = end
+        }
+        skipValue(line, from: position)
+    }
+
+    private mutating func readHeader(_ line: [Character], _ start: Int, number: Int) {
+        let isArray = start + 1 < line.count && line[start + 1] == "["
+        let (keys, _) = Self.keys(line, start + (isArray ? 2 : 1))
+        // A table inside an array's table belongs to the array's last element.
+        var path: [String] = []
+        for (index, key) in keys.enumerated() {
+            let name = (path + [key]).joined(separator: ".")
+            if isArray, index == keys.count - 1 {
+                let count = arrayCounts[name, default: 0]
+                arrayCounts[name] = count + 1
+                path.append("\(key)[\(count)]")
+            } else if let count = arrayCounts[name] {
+                path.append("\(key)[\(count - 1)]")
+            } else {
+                path.append(key)
+            }
+        }
+        table = path
+        lines[path.joined(separator: ".")] = number
+    }
+
+    /// The dotted key at `start` and the place after it.
+    private static func keys(_ line: [Character], _ start: Int) -> ([String], Int) {
+        var keys: [String] = []
+        var position = start
+        while true {
+            position = skipSpace(line, position)
+            guard position < line.count else { return (keys, position) }
+            let quote = line[position]
+            let isQuoted = quote == "\"" || quote == "'"
+            if isQuoted { position += 1 }
+            let first = position
+            while position < line.count, isQuoted ? line[position] != quote : !" \t.=]".contains(line[position]) { position += 1 }
+            keys.append(String(line[first..<position]))
+            position = skipSpace(line, isQuoted ? min(position + 1, line.count) : position)
+            guard position < line.count, line[position] == "." else { return (keys, position) }
+            position += 1
+        }
+    }
+
+    private static func skipSpace(_ line: [Character], _ start: Int) -> Int {
+        var position = start
+        while position < line.count, line[position] == " " || line[position] == "\t" { position += 1 }
+        return position
+    }
+
+    /// Follows strings and brackets to the end of the line.
+    private mutating func skipValue(_ line: [Character], from start: Int) {
+        var position = start
+        while position < line.count {
+            let character = line[position]
+            let isTriple = position + 2 < line.count && line[position + 1] == character && line[position + 2] == character
+            if let quote = openString {
+                if character == "\\", quote == "\"" {
+                    position += 1
+                } else if character == quote, isTriple {
+                    openString = nil
+                    position += 2
+                }
+            } else if character == "#" {
+                return
+            } else if character == "\"" || character == "'" {
+                if isTriple {
+                    openString = character
+                    position += 2
+                } else {
+                    position = Self.endOfString(line, position)
+                }
+            } else if character == "[" || character == "{" {
+                bracketDepth += 1
+            } else if character == "]" || character == "}" {
+                bracketDepth -= 1
+            }
+            position += 1
+        }
+    }
+
+    private static func endOfString(_ line: [Character], _ start: Int) -> Int {
+        let quote = line[start]
+        var position = start + 1
+        while position < line.count, line[position] != quote {
+            position += line[position] == "\\" && quote == "\"" ? 2 : 1
+        }
+        return position
+    }
+}

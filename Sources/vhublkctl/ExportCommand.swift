@@ -1,0 +1,144 @@
+import ArgumentParser
+import ControlAPI
+import FoundationEssentials
+
+/// `vhublkctl export ...`
+struct ExportCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "export", abstract: "Makes, shows, changes and removes exports.",
+        subcommands: [Create.self, List.self, Show.self, Delete.self, Resize.self])
+
+    func run() throws { throw CommandMissing(help: Vhublkctl.helpMessage(for: Self.self)) }
+
+    /// Names of exports, asked of the daemon.
+    static let nameCompletion = CompletionKind.shellCommand("vhublkctl export list --names 2>/dev/null")
+}
+
+extension ExportCommand {
+    struct Create: DaemonCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Makes an export and saves it: it comes back when the daemon starts again.")
+
+        @ParentCommand var root: Vhublkctl
+        @OptionGroup var connection: ConnectionOptions
+
+        @Argument(help: "The export's name: 1 to 64 of A-Z a-z 0-9 . _ -, not starting with . or -.")
+        var name: String
+        @Option(
+            help: ArgumentHelp(
+                "The file or block device to serve, or null:SIZE for a disk that stores nothing.", valueName: "path|null:size"),
+            completion: .file())
+        var backing: String
+        @Option(
+            help: ArgumentHelp("The socket for front-ends. (default: NAME.sock beside the control socket)", valueName: "path"),
+            completion: .file())
+        var socket: String?
+        @Option(help: ArgumentHelp("Permission bits of the socket in octal. (default: 0660)", valueName: "mode"))
+        var socketMode: String?
+        @Option(help: ArgumentHelp("Group of the socket.", valueName: "group"))
+        var socketGroup: String?
+        @Option(help: ArgumentHelp("Request queues, 1 to 256; as many as the guest has CPUs suit best. (default: 1)", valueName: "n"))
+        var queues: Int?
+        @Option(help: ArgumentHelp("Largest queue, a power of two from 2 to 32768. (default: 256)", valueName: "n"))
+        var queueSize: Int?
+        @Option(help: "The I/O engine. (default: auto)", completion: .list(EngineChoice.allCases.map(\.rawValue)))
+        var engine: EngineChoice?
+        @Flag(help: "Refuse writes; open the backing for reading only.")
+        var readOnly = false
+        @Option(help: ArgumentHelp("Serial number that the guest sees, 1 to 20 printable ASCII characters.", valueName: "s"))
+        var serial: String?
+        @Option(help: ArgumentHelp("Logical block size: 512 or 4096. (default: the backing's own)", valueName: "bytes"))
+        var blockSize: Int?
+        @Option(
+            help: ArgumentHelp("How pollers wait. (default: adaptive)", valueName: "mode"),
+            completion: .list(PollChoice.allCases.map(\.rawValue)))
+        var poll: PollChoice?
+        @Option(help: ArgumentHelp("CPUs whose pollers run the queues. (default: chosen by NUMA node)", valueName: "list"))
+        var cpus: CPUListArgument?
+        @Option(
+            help: ArgumentHelp("Whether to bypass the page cache. (default: auto)", valueName: "choice"),
+            completion: .list(DirectIOChoice.allCases.map(\.rawValue)))
+        var direct: DirectIOChoice?
+
+        func run() throws {
+            var parameters = ExportParameters(
+                name: name, backing: backing.hasPrefix("null:") ? backing : Self.absolute(backing), socket: socket.map(Self.absolute),
+                queues: queues, queueSize: queueSize, engine: engine, readOnly: readOnly ? true : nil, serial: serial, blockSize: blockSize,
+                poll: poll, cpus: cpus?.list)
+            parameters.socketMode = socketMode
+            parameters.socketGroup = socketGroup
+            parameters.directIO = direct
+            try ask(ExportCreate.self, parameters) {
+                "export \($0.name) is ready on \($0.socket ?? "its inherited socket")\n" + ExportText.details($0)
+            }
+        }
+
+        /// The daemon has another working folder than the person who types.
+        private static func absolute(_ path: String) -> String {
+            path.hasPrefix("/") || path.isEmpty ? path : FileManager.default.currentDirectoryPath + "/" + path
+        }
+    }
+
+    struct List: DaemonCommand {
+        static let configuration = CommandConfiguration(abstract: "Lists all exports.")
+
+        @ParentCommand var root: Vhublkctl
+        @OptionGroup var connection: ConnectionOptions
+        @Flag(help: "Print names only, one a line.")
+        var names = false
+
+        func run() throws {
+            try ask(ExportList.self, NoParameters()) { result in
+                names ? result.exports.map(\.name).joined(separator: "\n") : ExportText.table(result.exports)
+            }
+        }
+    }
+
+    struct Show: DaemonCommand {
+        static let configuration = CommandConfiguration(abstract: "Shows one export: what it serves, how, and who is connected.")
+
+        @ParentCommand var root: Vhublkctl
+        @OptionGroup var connection: ConnectionOptions
+        @Argument(help: "The export's name.", completion: ExportCommand.nameCompletion)
+        var name: String
+
+        func run() throws {
+            try ask(ExportShow.self, ExportReference(name: name), text: ExportText.details)
+        }
+    }
+
+    struct Delete: DaemonCommand {
+        static let configuration = CommandConfiguration(abstract: "Removes an export; the backing is left as it is.")
+
+        @ParentCommand var root: Vhublkctl
+        @OptionGroup var connection: ConnectionOptions
+        @Argument(help: "The export's name.", completion: ExportCommand.nameCompletion)
+        var name: String
+        @Flag(help: "Remove it although a virtual machine is connected, which loses its disk.")
+        var force = false
+
+        func run() throws {
+            try ask(ExportDelete.self, .init(name: name, force: force ? true : nil)) { result in
+                let note = result.returnsAtStart ? "; the configuration file brings it back when the daemon starts again" : ""
+                return "export \(result.name) is deleted\(note)"
+            }
+        }
+    }
+
+    struct Resize: DaemonCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Changes the size of an export and tells the guest.",
+            discussion: "A block device cannot be resized from here: resize it first, then give its new size.")
+
+        @ParentCommand var root: Vhublkctl
+        @OptionGroup var connection: ConnectionOptions
+        @Argument(help: "The export's name.", completion: ExportCommand.nameCompletion)
+        var name: String
+        @Argument(help: "The new size.")
+        var size: ByteSizeArgument
+
+        func run() throws {
+            try ask(ExportResize.self, .init(name: name, size: size.size)) { "export \($0.name) has \(ByteSize($0.size))" }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+import ArgumentParser
+import ControlAPI
+import Daemon
+import FoundationEssentials
+
+/// The daemon's command line.
+struct Vhublkd: ParsableCommand {
+    /// What a management program learns about this back-end (QEMU, docs/interop/vhost-user.json).
+    static let capabilities = #"{"type":"block","features":["read-only","blk-file"]}"#
+
+    static let configuration = CommandConfiguration(
+        commandName: "vhublkd",
+        abstract: "Serves files and block devices to virtual machines as virtio-blk disks over vhost-user.",
+        usage: """
+            vhublkd [--config FILE] [--control PATH] [--state-dir DIR] [--log-level LEVEL]
+            vhublkd (--socket-path PATH | --fd N) --blk-file PATH [--read-only] [options]
+            vhublkd --print-capabilities
+            """,
+        discussion: """
+            In the first form the daemon holds many exports: those of the configuration file, and those made with 'vhublkctl export create', \
+            which are kept in the state directory. In the second form it serves one export, as QEMU's conventions for back-end programs \
+            want it, and has a control socket only when --control is given.
+
+            SIGTERM and SIGINT stop the daemon: it waits for requests in flight, bounded by drain_timeout_s of the configuration file (10 \
+            seconds). SIGHUP reads the configuration file again: the log level holds at once, new exports are made, failed ones are tried \
+            again; running ones are never touched. The daemon never goes to the background by itself.
+            """,
+        version: Product.version)
+
+    @Option(help: ArgumentHelp("The configuration file.", valueName: "file"), completion: .file(extensions: ["toml"]))
+    var config: String?
+    @Option(
+        help: ArgumentHelp(
+            "The control socket.",
+            discussion:
+                """
+                By default the value of VHUBLK_CONTROL, else /run/vhublk/control.sock for root and $XDG_RUNTIME_DIR/vhublk/control.sock \
+                for others.
+                """,
+            valueName: "path"), completion: .file())
+    var control: String?
+    @Option(
+        help: ArgumentHelp(
+            "Where exports are saved. (default: /var/lib/vhublk for root, ~/.local/state/vhublk for others)", valueName: "dir"),
+        completion: .directory)
+    var stateDir: String?
+    @Option(help: ArgumentHelp("The least important messages that are logged.", valueName: "level"))
+    var logLevel: LogLevel?
+
+    @Option(help: ArgumentHelp("Serve one export, on a socket made at this path.", valueName: "path"), completion: .file())
+    var socketPath: String?
+    @Option(
+        help: ArgumentHelp("Serve one export, on the listening or connected socket that was passed as this descriptor.", valueName: "n"))
+    var fd: Int32?
+    @Option(
+        help: ArgumentHelp("The file or block device of the one export, or null:SIZE.", valueName: "path|null:size"), completion: .file())
+    var blkFile: String?
+    @Flag(help: "The one export refuses writes.")
+    var readOnly = false
+    @Option(help: ArgumentHelp("Request queues of the one export, 1 to 256. (default: 1)", valueName: "n"))
+    var numQueues: Int?
+    @Option(help: ArgumentHelp("Its largest queue, a power of two from 2 to 32768. (default: 256)", valueName: "n"))
+    var queueSize: Int?
+    @Option(help: ArgumentHelp("Its serial number, 1 to 20 printable ASCII characters.", valueName: "s"))
+    var serial: String?
+    @Option(help: ArgumentHelp("Its logical block size: 512 or 4096. (default: the backing's own)", valueName: "bytes"))
+    var blockSize: Int?
+    @Option(help: "Its I/O engine. (default: auto)")
+    var engine: EngineChoice?
+    @Option(help: ArgumentHelp("How its pollers wait. (default: adaptive)", valueName: "mode"))
+    var poll: PollChoice?
+    @Option(help: ArgumentHelp("CPUs whose pollers run its queues, such as 0-3,6.", valueName: "list"))
+    var cpus: CPUListArgument?
+    @Flag(help: "Print what this back-end can do as JSON and do nothing else.")
+    var printCapabilities = false
+
+    private var isSingle: Bool { socketPath != nil || fd != nil || blkFile != nil }
+
+    func validate() throws {
+        if isSingle {
+            guard blkFile != nil else { throw ValidationError("--blk-file is missing: what is to be served?") }
+            guard (socketPath != nil) != (fd != nil) else {
+                throw ValidationError("give one of --socket-path and --fd: where do front-ends connect?")
+            }
+            guard config == nil, stateDir == nil else {
+                throw ValidationError(
+                    "--config and --state-dir are for many exports: they do not go with --socket-path, --fd and --blk-file")
+            }
+        } else if readOnly || numQueues != nil || queueSize != nil || serial != nil || blockSize != nil || engine != nil || poll != nil
+            || cpus != nil
+        {
+            throw ValidationError("an option for a single export is given, but neither --socket-path nor --fd")
+        }
+        _ = try options()
+    }
+
+    /// What the options say, paths made absolute and everything in its range.
+    func options() throws -> DaemonOptions {
+        let control = control.map(Self.absolute)
+        guard let blkFile else {
+            let mode = DaemonOptions.Mode.exports(configuration: config.map(Self.absolute), stateDirectory: stateDir.map(Self.absolute))
+            return DaemonOptions(mode: mode, control: control, logLevel: logLevel)
+        }
+        let socket = socketPath.map(Self.absolute)
+        let parameters = ExportParameters(
+            name: socket.map { DaemonOptions.exportName(ofSocket: $0) } ?? "fd\(fd ?? 0)",
+            backing: blkFile.hasPrefix("null:") ? blkFile : Self.absolute(blkFile), socket: socket, queues: numQueues, queueSize: queueSize,
+            engine: engine, readOnly: readOnly, serial: serial, blockSize: blockSize, poll: poll, cpus: cpus?.list)
+        do {
+            _ = try ExportParameters(checking: try JSONText.value(of: parameters).object ?? [:])
+        } catch let error as ControlError {
+            throw ValidationError(Self.optionNames(error.description))
+        }
+        return DaemonOptions(mode: .single(parameters, descriptor: fd), control: control, logLevel: logLevel)
+    }
+
+    /// The words of `export.create` where this command line has others.
+    private static func optionNames(_ text: String) -> String {
+        let names = [
+            ("backing", "--blk-file"), ("socket", "--socket-path"), ("queue_size", "--queue-size"), ("queues", "--num-queues"),
+            ("block_size", "--block-size"), ("serial", "--serial"),
+        ]
+        guard let (word, option) = names.first(where: { text.hasPrefix($0.0 + " ") }) else { return text }
+        return option + text.dropFirst(word.count)
+    }
+
+    private static func absolute(_ path: String) -> String {
+        path.hasPrefix("/") || path.isEmpty ? path : FileManager.default.currentDirectoryPath + "/" + path
+    }
+}
