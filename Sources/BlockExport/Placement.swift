@@ -1,14 +1,19 @@
 /// Where a queue is to run: the choice of a CPU, without side effects.
-struct Placement: Sendable, Equatable {
+package struct Placement: Sendable, Equatable {
     /// The chosen CPU.
-    var cpu: Int
+    package var cpu: Int
     /// Its NUMA node.
-    var node: Int
+    package var node: Int
     /// What decided.
-    var reason: Reason
+    package var reason: Reason
+
+    /// A placement in its parts.
+    package init(cpu: Int, node: Int, reason: Reason) {
+        (self.cpu, self.node, self.reason) = (cpu, node, reason)
+    }
 
     /// What a placement was decided by, in order of precedence.
-    enum Reason: String, Sendable {
+    package enum Reason: String, Sendable {
         /// The export's CPU list.
         case cpus
         /// The node of the guest's memory.
@@ -20,18 +25,23 @@ struct Placement: Sendable, Equatable {
     }
 
     /// A CPU that a poller may be pinned to.
-    struct Candidate: Sendable, Equatable {
-        var cpu: Int
-        var node: Int
+    package struct Candidate: Sendable, Equatable {
+        package var cpu: Int
+        package var node: Int
         /// Queues on it, of all exports.
-        var queueCount: Int
+        package var queueCount: Int
         /// Queues on it of the export that is being placed.
-        var ownQueueCount: Int
+        package var ownQueueCount: Int
+
+        /// A candidate in its parts.
+        package init(cpu: Int, node: Int, queueCount: Int, ownQueueCount: Int) {
+            (self.cpu, self.node, self.queueCount, self.ownQueueCount) = (cpu, node, queueCount, ownQueueCount)
+        }
     }
 
     /// Chooses among the candidates: by hand, else on the node of the guest's memory, else on the backing's, else anywhere; within that
     /// the queues of one export spread first, then the load decides, then the lower number. Nil when no candidate is left.
-    static func choose(among candidates: [Candidate], cpus: [Int]?, memoryNode: Int?, backingNode: Int?) -> Placement? {
+    package static func choose(among candidates: [Candidate], cpus: [Int]?, memoryNode: Int?, backingNode: Int?) -> Placement? {
         func best(_ reason: Reason, _ isEligible: (Candidate) -> Bool) -> Placement? {
             candidates.filter(isEligible)
                 .min { ($0.ownQueueCount, $0.queueCount, $0.cpu) < ($1.ownQueueCount, $1.queueCount, $1.cpu) }

@@ -51,12 +51,14 @@ final class Poller: Sendable {
     private func drainMail() -> [Job] {
         // Cleared before the list is taken: a job posted in between is either in this list or raises the flag again.
         hasMail.store(false, ordering: .relaxed)
-        wake.drain()
         return mail.withLock { jobs in
             defer { jobs = [] }
             return jobs
         }
     }
+
+    /// The sleep ended by a post: its signal is taken here, after which the flag, raised before the signal, is seen.
+    func wasWoken() { wake.drain() }
 
     /// Processor time the thread has used, nanoseconds; any thread.
     var cpuNanoseconds: UInt64 { thread.withLock { $0?.cpuNanoseconds ?? 0 } }

@@ -48,6 +48,8 @@ final class PollerLoop {
         while !isEnding {
             if let jobs = poller.takeMail() {
                 for job in jobs { job(self) }
+                // Looked at before the next sleep, which nobody would end.
+                continue
             }
             if turn() {
                 PollerGauges.add(1, to: poller.gauges.busyLoops)
@@ -262,7 +264,8 @@ final class PollerLoop {
         let count = unsafe epoll.wait(into: ready, timeoutNanoseconds: timeoutNanoseconds)
         for index in 0..<count {
             let token = unsafe ready[index].token
-            // The mailbox's flag and the engines' own queues tell the rest: only kicks carry news here.
+            // The mailbox's flag is looked at in each turn, and engines in the next one: only kicks carry news here.
+            if token == Self.wakeToken { poller.wasWoken() }
             guard token < Self.engineToken, let queue = queues[token], let kick = queue.kick else { continue }
             if EventFD.drain(raw: kick.rawValue) == 0, unsafe ready[index].events.contains(.hangUp) {
                 // A pipe or socket whose other end is closed is readable for ever and never kicks again.

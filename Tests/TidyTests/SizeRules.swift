@@ -4,7 +4,6 @@ import Testing
 @Suite struct SizeRules {
     static let fileLinesMax = 420
     static let functionLinesMax = 70
-    static let columnsMax = 140
 
     @Test(arguments: ["Sources", "Tests"])
     func filesAreShort(folder: String) throws {
@@ -43,16 +42,6 @@ import Testing
         let functions = Self.functions(of: text.split(separator: "\n", omittingEmptySubsequences: false))
         #expect(functions.map(\.line) == [2, 8])
         #expect(functions.map(\.lines) == [5, 4])
-    }
-
-    @Test(arguments: ["Sources", "Tests"])
-    func linesAreNarrow(folder: String) throws {
-        for file in try SourceTree.swiftFiles(below: folder) {
-            for (index, line) in file.lines.enumerated() where line.count > Self.columnsMax {
-                // A line that is one long string (an error message, an expected output) may stand as it is.
-                #expect(line.contains("\""), "\(file.path):\(index + 1) is \(line.count) columns wide")
-            }
-        }
     }
 
     /// Each function with a body: its first line (from 1) and its length in lines.

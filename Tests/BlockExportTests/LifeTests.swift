@@ -1,0 +1,157 @@
+import BlockExport
+import BlockIO
+import LinuxSystem
+import Testing
+import VhostUser
+import VhostUserFrontend
+import Virtio
+
+/// Connections and rings that come and go, with a null disk behind them.
+@Suite struct LifeTests {
+    @Test(arguments: [false, true])
+    func aRingStopsAndGoesOnWhereItWas(isPacked: Bool) async throws {
+        let served = try await ServedExport.start()
+        let driver = try BlockDriver(path: served.path, options: BlockDriver.options(isPacked: isPacked))
+        for _ in 0..<20 {
+            for _ in 0..<37 { #expect(try #require(driver.request(.read, length: 512)).status == .ok) }
+            try driver.stop()
+            try driver.resume()
+        }
+        driver.close()
+        try await served.stop()
+    }
+
+    @Test(arguments: [false, true])
+    func buffersThereBeforeEnableAreServed(isPacked: Bool) async throws {
+        let served = try await ServedExport.start()
+        let driver = try BlockDriver(path: served.path, options: BlockDriver.options(isPacked: isPacked))
+        for _ in 0..<50 {
+            try driver.connection.setEnabled(0, false)
+            #expect(driver.submitRead(slot: 0, length: 512))
+            driver.queues[0].flushSubmissions()
+            try driver.connection.setEnabled(0, true)
+            #expect(try #require(driver.next()).status == .ok)
+        }
+        driver.close()
+        try await served.stop()
+    }
+
+    @Test func aPolledRingNeedsNoKick() async throws {
+        let served = try await ServedExport.start()
+        let driver = try BlockDriver(path: served.path, options: BlockDriver.options(isPacked: false) { $0.asksForPolling = true })
+        for _ in 0..<10 {
+            pause(milliseconds: 2)
+            #expect(try #require(driver.request(.read, length: 512)).status == .ok)
+        }
+        driver.close()
+        try await served.stop()
+    }
+
+    @Test(arguments: PollMode.allCases)
+    func everyPollModeServes(mode: PollMode) async throws {
+        let served = try await ServedExport.start { $0.pollMode = mode }
+        let driver = try BlockDriver(path: served.path, options: BlockDriver.options(isPacked: true))
+        for index in 0..<200 {
+            if index % 20 == 0 { pause(milliseconds: 1) }
+            #expect(try #require(driver.request(.read, length: 512)).status == .ok)
+        }
+        driver.close()
+        try await served.stop()
+    }
+
+    @Test func theCallDescriptorIsSwappedUnderLoad() async throws {
+        let served = try await ServedExport.start { $0.pollMode = .interrupt }
+        let driver = try BlockDriver(path: served.path, options: BlockDriver.options(isPacked: false))
+        let other = try EventFD()
+        for _ in 0..<200 {
+            #expect(driver.submitRead(slot: 0, length: 512))
+            driver.queues[0].flushSubmissions()
+            // As QEMU masks and unmasks: to a descriptor nobody listens on, and back.
+            try driver.connection.setCall(0, other.descriptor)
+            try driver.connection.setCall(0, driver.queues[0].endpoint.call)
+            #expect(try #require(driver.next()).status == .ok)
+        }
+        driver.close()
+        try await served.stop()
+    }
+
+    @Test func aSecondFrontendIsTurnedAway() async throws {
+        let served = try await ServedExport.start()
+        let driver = try BlockDriver(path: served.path, options: BlockDriver.options(isPacked: false))
+        #expect(throws: FrontendError.self) {
+            _ = try BlockDriver(path: served.path, options: BlockDriver.options(isPacked: false))
+        }
+        #expect(served.waitFor { if case .refusedSecondFrontend = $0 { true } else { false } })
+        #expect(try #require(driver.request(.read, length: 512)).status == .ok, "the first one is not disturbed")
+        driver.close()
+        try await served.stop()
+    }
+
+    @Test func frontendsComeAndGo() async throws {
+        let served = try await ServedExport.start()
+        let options = BlockDriver.options(isPacked: false) { $0.queueCount = 2 }
+        var before: Int?
+        for round in 0..<300 {
+            let driver = try Self.connect(served.path, options)
+            #expect(try #require(driver.request(.read, length: 512, queue: round % 2)).status == .ok)
+            driver.close()
+            if round == 20 { before = try openDescriptorCount() }
+        }
+        // The last one may be on its way out; what would leak 300 times shows as hundreds.
+        pause(milliseconds: 100)
+        let after = try openDescriptorCount()
+        #expect(after < (try #require(before)) + 40)
+        try await served.stop()
+    }
+
+    /// Connects once the export has let go of the front-end before.
+    static func connect(_ path: String, _ options: BlockDriverOptions) throws -> BlockDriver {
+        var last: (any Error)?
+        for _ in 0..<500 {
+            do { return try BlockDriver(path: path, options: options) } catch { last = error }
+            pause(milliseconds: 2)
+        }
+        throw try #require(last)
+    }
+
+    @Test func deletingABusyExportNeedsForce() async throws {
+        let served = try await ServedExport.start()
+        let driver = try BlockDriver(path: served.path, options: BlockDriver.options(isPacked: false))
+        await #expect(throws: ExportError.self) { try await served.export.shutdown(force: false) }
+        #expect(try #require(driver.request(.read, length: 512)).status == .ok, "nothing changed")
+        try await served.stop()
+        #expect(throws: FrontendError.self) { try FrontendConnection(path: served.path) }
+    }
+
+    @Test func theGuestLearnsOfANewSize() async throws {
+        let served = try await ServedExport.start()
+        let driver = try BlockDriver(path: served.path, options: BlockDriver.options(isPacked: false) { $0.usesBackendChannel = true })
+        #expect(driver.config.byteCount == 64 << 20)
+        #expect(try #require(driver.request(.read, sector: 131_072, length: 512)).status == .ioError)
+        try await served.export.resize(to: 128 << 20)
+        let channel = try #require(driver.channel)
+        let message = try #require(try channel.receive(timeoutNanoseconds: 2_000_000_000))
+        #expect(message.request == BackendRequest.configChange.rawValue)
+        try channel.reply(to: message)
+        try driver.refreshConfig()
+        #expect(driver.config.byteCount == 128 << 20)
+        #expect(try #require(driver.request(.read, sector: 131_072, length: 512)).status == .ok)
+        driver.close()
+        try await served.stop()
+    }
+
+    @Test func theGuestChoosesTheCacheMode() async throws {
+        let served = try await ServedExport.start()
+        let driver = try BlockDriver(path: served.path, options: BlockDriver.options(isPacked: false))
+        #expect(await served.export.status.isWriteback)
+        try driver.connection.writeConfig(offset: 32, bytes: [0])
+        #expect(await served.export.status.isWriteback == false)
+        try driver.refreshConfig()
+        #expect(driver.config.bytes[32] == 0)
+        #expect(throws: FrontendError.self) { try driver.connection.writeConfig(offset: 0, bytes: [1]) }
+        driver.close()
+        #expect(served.waitFor { if case .disconnected = $0 { true } else { false } })
+        #expect(await served.export.status.isWriteback, "the next front-end begins anew")
+        try await served.stop()
+    }
+}
