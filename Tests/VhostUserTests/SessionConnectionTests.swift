@@ -5,49 +5,9 @@ import Virtio
 
 /// A session with its sockets, pumped by hand.
 @Suite struct SessionConnectionTests {
-    private final class Server {
-        let device: TestDevice
-        let front: MessageConnection
-        private(set) var connection: SessionConnection!
-        private(set) var events: [SessionConnection.Event] = []
-
-        init() throws {
-            let (here, there) = try UnixSocket.pair()
-            device = TestDevice()
-            front = MessageConnection(there, receiving: .replies)
-            connection = SessionConnection(here, device: device, host: TestHost()) { [unowned self] in events.append($0) }
-        }
-
-        func pump(hungUp: Bool = false) { connection.mainSocketIsReady(canRead: true, canWrite: true, isHungUp: hungUp) }
-
-        var interests: [(Bool, Bool)] {
-            events.compactMap { if case .interest(let read, let write) = $0 { (read, write) } else { nil } }
-        }
-        var closure: StreamError? {
-            events.lazy.compactMap { if case .closed(let error) = $0 { error } else { nil } }.first
-        }
-
-        func negotiate() throws {
-            try front.send(Message(.setProtocolFeatures, .u64(Session.servedProtocolFeatures.rawValue)))
-            try front.send(Message(.setFeatures, .u64(1 << 30 | 1 << 32)))
-            pump()
-        }
-
-        func startRing() throws {
-            let event = try EventFD().descriptor
-            try front.send(Message(.setMemoryTable, .memoryTable([TestFrontend.region()]), descriptors: [event]))
-            try front.send(Message(.setVringSize, .vringState(VringState(index: 0, number: 256))))
-            try front.send(Message(.setVringAddress, .vringAddress(TestFrontend.address(0))))
-            try front.send(Message(.setVringKick, .u64(0), descriptors: [event]))
-            try front.send(Message(.setVringEnable, .vringState(VringState(index: 0, number: 1))))
-            pump()
-            #expect(device.configurations[0] != nil)
-        }
-    }
-
     @Test("Requests are answered over the socket")
     func answers() throws {
-        let server = try Server()
+        let server = try TestServer()
         try server.front.send(Message(.getFeatures))
         try server.front.send(Message(.getQueueCount))
         server.pump()
@@ -59,7 +19,7 @@ import Virtio
 
     @Test("A flood is handled in bursts, so that others get their turn")
     func bursts() throws {
-        let server = try Server()
+        let server = try TestServer()
         for _ in 0..<100 { try server.front.send(Message(.getQueueCount)) }
         var answered: [Int] = []
         for _ in 0..<4 {
@@ -73,7 +33,7 @@ import Virtio
 
     @Test("While an answer is pending nothing is read, and the end is noticed all the same")
     func pending() throws {
-        let server = try Server()
+        let server = try TestServer()
         try server.negotiate()
         try server.startRing()
         server.device.holds = true
@@ -105,7 +65,7 @@ import Virtio
 
     @Test("Messages sent before the end are handled before it")
     func lastWords() throws {
-        let server = try Server()
+        let server = try TestServer()
         try server.front.send(Message(.setOwner))
         UnixSocket.shutdown(server.front.socket)
         server.pump(hungUp: true)
@@ -117,7 +77,7 @@ import Virtio
 
     @Test("A front-end that does not read its answers is not read either, and goes on when it does")
     func backpressure() throws {
-        let server = try Server()
+        let server = try TestServer()
         try server.negotiate()
         let question = Message(.getConfig, .config(ConfigAccess(offset: 0, size: 60, bytes: [])))
         var sent = 0
@@ -148,7 +108,7 @@ import Virtio
 
     @Test("A stream that cannot be trusted is closed")
     func untrusted() throws {
-        let server = try Server()
+        let server = try TestServer()
         #expect(try rawSend(server.front.socket, [UInt8](repeating: 0xff, count: 12), []) == 12)
         server.pump()
         #expect(server.closure == .version(3))
@@ -156,7 +116,7 @@ import Virtio
 
     @Test("The back-end channel: requests go out, answers come in, its end is survived")
     func backendChannel() throws {
-        let server = try Server()
+        let server = try TestServer()
         try server.negotiate()
         try server.startRing()
         let (theirs, ours) = try UnixSocket.pair()
@@ -185,7 +145,7 @@ import Virtio
 
     @Test("A request on the back-end channel where answers belong ends the channel only")
     func requestOnBackendChannel() throws {
-        let server = try Server()
+        let server = try TestServer()
         try server.negotiate()
         let (theirs, ours) = try UnixSocket.pair()
         try server.front.send(Message(.setBackendChannel, descriptors: [theirs]))
@@ -198,7 +158,7 @@ import Virtio
 
     @Test("A channel whose other end is closed is noticed when something is sent")
     func sendOnClosedChannel() throws {
-        let server = try Server()
+        let server = try TestServer()
         try server.negotiate()
         try server.startRing()
         let (theirs, ours) = try UnixSocket.pair()

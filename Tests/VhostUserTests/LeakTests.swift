@@ -1,0 +1,188 @@
+import Glibc
+import LinuxSystem
+import Testing
+import VhostUser
+import Virtio
+
+/// What a front-end can make this process hold, counted over many repetitions. Each runs in a process of its own, in which nobody else opens
+/// or maps anything.
+@Suite struct LeakTests {
+    static let repetitions = 10_000
+
+    /// Descriptors that are open, mappings that exist, and memory that is resident.
+    struct Usage {
+        var descriptorCount: Int
+        var mappingCount: Int
+        var residentPageCount: Int
+
+        static func now() throws -> Usage {
+            let pages = try text("/proc/self/statm").split(separator: " ")
+            return Usage(
+                descriptorCount: try descriptorCount(), mappingCount: try text("/proc/self/maps").count { $0 == "\n" },
+                residentPageCount: Int(pages[1])!)
+        }
+
+        private static func descriptorCount() throws -> Int {
+            // The handle is opened, read and closed here.
+            guard let folder = unsafe opendir("/proc/self/fd") else { throw TestFailure() }
+            var count = 0
+            while unsafe readdir(folder) != nil { count += 1 }
+            unsafe closedir(folder)
+            return count
+        }
+
+        private static func text(_ path: String) throws -> String {
+            let file = try FileDescriptor.open(path, flags: O_RDONLY)
+            var bytes = [UInt8](repeating: 0, count: 1 << 20)
+            var count = 0
+            // The buffer lives for the call only, and the file writes no more than its size.
+            while let got = try unsafe bytes[count...].withUnsafeMutableBytes({ try unsafe file.read(into: $0) }), got > 0 { count += got }
+            return String(decoding: bytes.prefix(count), as: UTF8.self)
+        }
+    }
+
+    /// Runs `body` some times to warm up, then `repetitions` times, and compares. Allocators keep a little for themselves.
+    static func expectFlat(_ body: () throws -> Void) throws {
+        for _ in 0..<500 { try body() }
+        let before = try Usage.now()
+        precondition(before.descriptorCount > 3 && before.mappingCount > 3 && before.residentPageCount > 100, "/proc can be read")
+        for _ in 0..<repetitions { try body() }
+        let after = try Usage.now()
+        precondition(after.descriptorCount == before.descriptorCount, "descriptors: \(before) became \(after)")
+        precondition(after.mappingCount <= before.mappingCount + 8, "mappings: \(before) became \(after)")
+        precondition(after.residentPageCount <= before.residentPageCount + 1024, "pages: \(before) became \(after)")
+    }
+
+    /// A server whose session has everything negotiated and the real host behind it.
+    static func server() throws -> TestServer {
+        let server = try TestServer(host: LinuxSessionHost())
+        try server.negotiate()
+        return server
+    }
+
+    static func deliver(_ server: TestServer, _ messages: [Message]) throws {
+        for message in messages { try server.front.send(message) }
+        server.pump()
+        while try server.front.receive() != nil {}
+        precondition(server.closure == nil, "the session goes on: \(String(describing: server.closure))")
+    }
+
+    @Test("Descriptors on messages that take none, too few, or too many are closed")
+    func strayDescriptors() async {
+        await #expect(processExitsWith: .success) {
+            let server = try LeakTests.server()
+            let event = try EventFD().descriptor
+            let many = Array(repeating: event, count: 33)
+            try LeakTests.expectFlat {
+                try LeakTests.deliver(
+                    server,
+                    [
+                        Message(.getFeatures, descriptors: [event]), Message(.setOwner, descriptors: many),
+                        Message(.setVringKick, .u64(0x100), descriptors: [event]), Message(.setVringCall, .u64(0), descriptors: many),
+                        Message(.setMemoryTable, .memoryTable([]), descriptors: [event]), Message(.setBackendChannel, descriptors: [event]),
+                        Message(.removeMemoryRegion, .memoryRegion(TestFrontend.region()), descriptors: [event]),
+                    ])
+                var unknown = Message(.getFeatures, descriptors: [event, event])
+                unknown.request = 77
+                try LeakTests.deliver(server, [unknown])
+            }
+        }
+    }
+
+    @Test("253 descriptors at once, the most the kernel passes")
+    func mostDescriptors() async {
+        await #expect(processExitsWith: .success) {
+            let server = try LeakTests.server()
+            let many = Array(repeating: try EventFD().descriptor, count: 253)
+            try LeakTests.expectFlat { try LeakTests.deliver(server, [Message(.setVringKick, .u64(0), descriptors: many)]) }
+        }
+    }
+
+    @Test("Kick, call and error descriptors replace one another")
+    func vringDescriptors() async {
+        await #expect(processExitsWith: .success) {
+            let server = try LeakTests.server()
+            try LeakTests.expectFlat {
+                let event = try EventFD().descriptor
+                try LeakTests.deliver(
+                    server,
+                    [FrontendRequest.setVringKick, .setVringCall, .setVringError].map { Message($0, .u64(1), descriptors: [event]) }
+                        + [Message(.setVringSize, .vringState(VringState(index: 1, number: 256)))])
+            }
+        }
+    }
+
+    @Test("Memory tables and regions come and go")
+    func memory() async {
+        await #expect(processExitsWith: .success) {
+            let server = try LeakTests.server()
+            let guest = try MemoryFile.create(name: "guest", size: 1 << 20)
+            let second = TestFrontend.region(guest: 1 << 30, frontend: 1 << 30)
+            try LeakTests.expectFlat {
+                try LeakTests.deliver(
+                    server,
+                    [
+                        Message(.setMemoryTable, .memoryTable([TestFrontend.region()]), descriptors: [guest]),
+                        Message(.addMemoryRegion, .memoryRegion(second), descriptors: [guest]),
+                        Message(.addMemoryRegion, .memoryRegion(second), descriptors: [guest]),
+                        Message(.removeMemoryRegion, .memoryRegion(second), descriptors: [guest]),
+                    ])
+            }
+        }
+    }
+
+    @Test("Inflight regions are asked for and given")
+    func inflight() async {
+        await #expect(processExitsWith: .success) {
+            let server = try LeakTests.server()
+            let file = try MemoryFile.create(name: "region", size: 1 << 20)
+            let description = InflightDescription(size: 1 << 20, offset: 0, queueCount: 4, queueSize: 256)
+            try LeakTests.expectFlat {
+                try LeakTests.deliver(
+                    server,
+                    [
+                        Message(.getInflightDescriptor, .inflight(description)),
+                        Message(.setInflightDescriptor, .inflight(description), descriptors: [file]),
+                        Message(.setInflightDescriptor, .inflight(description), descriptors: [file, file]),
+                    ])
+            }
+        }
+    }
+
+    @Test("Back-end channels replace one another")
+    func backendChannels() async {
+        await #expect(processExitsWith: .success) {
+            let server = try LeakTests.server()
+            try LeakTests.expectFlat {
+                let (theirs, ours) = try UnixSocket.pair()
+                try LeakTests.deliver(server, [Message(.setBackendChannel, descriptors: [theirs])])
+                server.forgetEvents()
+                withExtendedLifetime(ours) {}
+            }
+        }
+    }
+
+    @Test("Front-ends connect, set up a ring, and go, in the middle of a message with descriptors")
+    func connections() async {
+        await #expect(processExitsWith: .success) {
+            let device = TestDevice()
+            let guest = try MemoryFile.create(name: "guest", size: 1 << 20)
+            try LeakTests.expectFlat {
+                let server = try TestServer(device: device, host: LinuxSessionHost())
+                try server.negotiate()
+                try server.startRing(memory: guest)
+                let event = try EventFD().descriptor
+                _ = try rawSend(server.front.socket, Array(Message(.setVringCall, .u64(0)).encoded.prefix(14)), [event])
+                server.pump()
+                UnixSocket.shutdown(server.front.socket)
+                server.pump(hungUp: true)
+                precondition(server.closure == .closed(insideMessage: true))
+                var isDone = false
+                server.connection.disconnect { isDone = true }
+                precondition(isDone && device.configurations.isEmpty)
+                device.calls = []
+                device.stopModes = []
+            }
+        }
+    }
+}
