@@ -68,7 +68,7 @@ let package = Package(
         tests("VhostUserTests", ["VhostUser", "Virtio", "LinuxSystem"]),
         tests("BlockIOTests", ["BlockIO", "LinuxSystem", "TestSupport"]),
         tests("BlockExportTests", ["BlockExport", "BlockIO", "VhostUser", "VhostUserFrontend", "Virtio", "LinuxSystem"]),
-        tests("VhostUserFrontendTests", ["VhostUserFrontend", "VhostUser", "Virtio", "LinuxSystem"]),
+        tests("VhostUserFrontendTests", ["VhostUserFrontend", "vhublk-bench", "VhostUser", "Virtio", "LinuxSystem", argumentParser]),
         tests("ControlAPITests", ["ControlAPI"]),
         tests("DaemonTests", ["Daemon", "ControlAPI", "BlockExport", "LinuxSystem"]),
         tests("TidyTests", []),
