@@ -42,7 +42,7 @@ bench: build ## measures vhublkd beside qemu-storage-daemon on this machine
 	@$(TESTBED)/bench.sh
 
 install: build ## installs programs, manual pages, completions and the systemd unit (PREFIX=/usr/local, DESTDIR=)
-	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' $(TESTBED)/install.sh
+	@deploy/install.sh '$(PREFIX)' '$(DESTDIR)' $(PRODUCTS)/release
 
 clean: ## removes what was built; downloads stay in the cache (~/.cache/vhublk)
 	@rm -rf .build
