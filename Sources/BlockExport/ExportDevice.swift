@@ -30,7 +30,7 @@ final class ExportDevice: @ControlActor SessionDevice {
     }
 
     var offeredFeatures: VirtioFeatures { disk.offeredFeatures }
-    var offeredProtocolFeatures: ProtocolFeatures { .served }
+    var offeredProtocolFeatures: ProtocolFeatures { Session.servedProtocolFeatures }
     var queueCount: Int { configuration.queueCount }
     var queueSizeMax: Int { ExportConfiguration.Limits.queueSizes.upperBound }
 
@@ -120,11 +120,4 @@ final class ExportDevice: @ControlActor SessionDevice {
         tell(.ringFailed(queue: index, reason: reason))
         onRingFailure?(index, reason)
     }
-}
-
-extension ProtocolFeatures {
-    /// What an export serves.
-    static let served: ProtocolFeatures = [
-        .multiQueue, .replyAck, .backendChannel, .config, .resetDevice, .configureMemorySlots, .status,
-    ]
 }

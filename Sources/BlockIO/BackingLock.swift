@@ -12,15 +12,30 @@ struct BackingLock: Sendable {
     private let claim: FileDescriptor?
     private let descriptor: FileDescriptor
 
-    /// Takes the lock without waiting.
+    /// How long the lock is waited for when nobody alive holds it.
+    private static let dyingHolderSeconds: UInt64 = 5
+
+    /// Takes the lock; refuses at once when a living process holds it.
+    ///
+    /// A daemon that was killed keeps its lock for as long as the kernel still carries out its requests (io_uring's outlive the process,
+    /// and hold the open file). That is the fence recovery needs: a successor that resubmitted earlier could see a write of its
+    /// predecessor's land after its own. So the lock is waited for then.
     static func take(
         _ descriptor: FileDescriptor, path: String, isReadOnly: Bool, isBlockDevice: Bool
     ) throws(BackingError) -> BackingLock {
-        let status = clinux_lock_whole(descriptor.rawValue, isReadOnly ? 0 : 1)
+        let deadline = MonotonicClock.now() + dyingHolderSeconds * 1_000_000_000
+        var status = clinux_lock_whole(descriptor.rawValue, isReadOnly ? 0 : 1)
+        var holder: String?
+        while status == -EAGAIN || status == -EACCES {
+            holder = LockHolder.find(descriptor)
+            if holder != nil || MonotonicClock.now() >= deadline { break }
+            usleep(1000)
+            status = clinux_lock_whole(descriptor.rawValue, isReadOnly ? 0 : 1)
+        }
         switch -status {
         case 0: break
         case EAGAIN, EACCES:
-            let holder = LockHolder.find(descriptor).map { " by \($0)" } ?? ""
+            let holder = holder.map { " by \($0)" } ?? ""
             throw BackingError(
                 .busy, path: path, "\(path) is in use\(holder)",
                 hint: isReadOnly ? "another process may write to it; stop that one first" : "stop the other user, or export it read-only",
