@@ -10,18 +10,24 @@ extension Integration {
             "dist,src=0,dst=1,val=20",
         ]
 
-        /// What `poller list --json` and `export show --json` tell; only what is looked at.
+        /// What `poller list --json` tells; only what is looked at.
         struct PollerList: Decodable {
             struct Poller: Decodable {
                 struct Queue: Decodable {
                     var export: String
-                    var crosses_nodes: [String]
+                    var crossesNodes: [String]
                 }
                 var cpu: Int
                 var node: Int
                 var queues: [Queue]
             }
             var pollers: [Poller]
+
+            init(json: String) throws {
+                let decoder = JSONDecoder()
+                decoder.keyDecodingStrategy = .convertFromSnakeCase
+                self = try decoder.decode(PollerList.self, from: Data(json.utf8))
+            }
         }
 
         @Test(.timeLimit(.minutes(5))) func queuesRunOnTheNodeOfTheGuestsMemory() async throws {
@@ -58,11 +64,11 @@ extension Integration {
             try await guest.succeed("sleep 4")
 
             let output = try await guest.succeed("\(control) --json poller list")
-            let list = try JSONDecoder().decode(PollerList.self, from: Data(output.utf8))
+            let list = try PollerList(json: output)
             let pollers = list.pollers.filter { poller in poller.queues.contains { $0.export == name } }
             #expect(Set(pollers.map(\.cpu)) == (node == 0 ? [0, 1] : [2, 3]), "each queue on a processor of node \(node): \(output)")
             #expect(pollers.allSatisfy { $0.node == node }, "\(output)")
-            #expect(pollers.flatMap(\.queues).allSatisfy { $0.crosses_nodes.isEmpty }, "\(output)")
+            #expect(pollers.flatMap(\.queues).allSatisfy { $0.crossesNodes.isEmpty }, "\(output)")
 
             // The threads' own affinity, not what the daemon says of it.
             for poller in pollers {
@@ -89,10 +95,10 @@ extension Integration {
             )
             try await guest.succeed("sleep 3")
             let output = try await guest.succeed("\(control) --json poller list")
-            let list = try JSONDecoder().decode(PollerList.self, from: Data(output.utf8))
+            let list = try PollerList(json: output)
             let poller = list.pollers.first { poller in poller.queues.contains { $0.export == "byhand" } }
             #expect(poller?.cpu == 3, "\(output)")
-            #expect(poller?.queues.first { $0.export == "byhand" }?.crosses_nodes == ["memory"], "\(output)")
+            #expect(poller?.queues.first { $0.export == "byhand" }?.crossesNodes == ["memory"], "\(output)")
             try await guest.finish("byhand", limit: .seconds(60))
         }
     }
