@@ -29,17 +29,32 @@ public final class BlockDriver {
 
     /// Connects to the back-end at `path` and starts the device.
     public convenience init(path: String, options: BlockDriverOptions = BlockDriverOptions()) throws(FrontendError) {
-        let connection = try FrontendConnection(path: path, timeoutNanoseconds: options.timeoutNanoseconds)
-        try self.init(connection: connection, path: path, options: options)
+        let deadline = MonotonicClock.now() &+ options.patienceNanoseconds
+        while true {
+            let connection = try FrontendConnection(path: path, timeoutNanoseconds: options.timeoutNanoseconds)
+            do throws(FrontendError) {
+                try connection.open(protocolFeatures: options.protocolFeatures)
+            } catch {
+                guard error.kind == .disconnected, MonotonicClock.now() < deadline else { throw error }
+                Self.wait(nanoseconds: 10_000_000)
+                continue
+            }
+            try self.init(opened: connection, path: path, options: options)
+            return
+        }
     }
 
-    /// Starts the device over a connection on which nothing was sent yet.
-    public init(connection: FrontendConnection, path: String? = nil, options: BlockDriverOptions = BlockDriverOptions())
-        throws(FrontendError)
-    {
+    /// Starts the device over a connection on which nothing was sent yet; `reconnect` needs the path.
+    public convenience init(
+        connection: FrontendConnection, path: String? = nil, options: BlockDriverOptions = BlockDriverOptions()
+    ) throws(FrontendError) {
+        try connection.open(protocolFeatures: options.protocolFeatures)
+        try self.init(opened: connection, path: path, options: options)
+    }
+
+    private init(opened connection: FrontendConnection, path: String?, options: BlockDriverOptions) throws(FrontendError) {
         self.connection = connection
         self.path = path
-        try connection.open(protocolFeatures: options.protocolFeatures)
         var options = options
         features = try Self.choose(&options, offered: connection.offeredFeatures)
         self.options = options
@@ -155,12 +170,12 @@ public final class BlockDriver {
             } catch {
                 let isPassing = error.kind == .connect || error.kind == .disconnected || error.kind == .timedOut
                 if !isPassing || MonotonicClock.now() >= deadline { throw error }
-                wait(nanoseconds: 1_000_000)
+                Self.wait(nanoseconds: 1_000_000)
             }
         }
     }
 
-    private func wait(nanoseconds: Int64) {
+    private static func wait(nanoseconds: Int64) {
         guard let poller = try? Epoll() else { return }
         unsafe withUnsafeTemporaryAllocation(of: Epoll.Ready.self, capacity: 1) { ready in
             _ = unsafe poller.wait(into: ready, timeoutNanoseconds: nanoseconds)

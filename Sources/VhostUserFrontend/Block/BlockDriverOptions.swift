@@ -21,6 +21,9 @@ public struct BlockDriverOptions: Sendable {
     public var usesBackendChannel = false
     /// Regions of guest memory; nil for one that is large enough. Queues lie in the first.
     public var memory: [DriverMemory.Range]?
+    /// How long to go on trying to connect when the back-end hangs up at once, as one does that has not noticed yet that the front-end
+    /// before has gone.
+    public var patienceNanoseconds: UInt64 = 0
     /// How long an answer or a request may take.
     public var timeoutNanoseconds: UInt64 = 5_000_000_000
 

@@ -77,7 +77,7 @@ public struct BlockQueue<Ring: DriverQueue>: @unchecked Sendable {
     @inline(__always)
     public mutating func submit(_ command: BlockCommand, slot: Int, sector: UInt64, length: Int, toDevice: Bool) -> Bool {
         var count = 0
-        let address = data.guestAddress &+ UInt64(slot * stride)
+        let address = data.guestAddress &+ UInt64(truncatingIfNeeded: slot &* stride)
         if length > 0, length <= layout.segmentBytes {
             unsafe segments.base[1] = DriverSegment(address: address, length: UInt32(truncatingIfNeeded: length))
             count = 1
@@ -130,16 +130,16 @@ public struct BlockQueue<Ring: DriverQueue>: @unchecked Sendable {
     @inlinable
     @inline(__always)
     mutating func send(_ command: BlockCommand, slot: Int, sector: UInt64, count: Int, toDevice: Bool) -> Bool {
-        let line = 64 * slot
+        let line = 64 &* slot
         let header = unsafe control.pointer + line
         // Plain atomic stores: the ring's publish orders them before the device looks.
         unsafe RingWord.store64(header, UInt64(command.rawValue))
         unsafe RingWord.store64(header + 8, sector)
         unsafe RingWord.store64(header + 16, UInt64(BlockStatus.notWritten.rawValue))
-        let address = control.guestAddress &+ UInt64(line)
+        let address = control.guestAddress &+ UInt64(truncatingIfNeeded: line)
         unsafe segments.base[0] = DriverSegment(address: address, length: 16)
         unsafe segments.base[1 + count] = DriverSegment(address: address &+ 16, length: 1)
-        let total = count + 2
+        let total = count &+ 2
         return unsafe ring.add(
             token: UInt32(truncatingIfNeeded: slot), segments: segments.base, readable: toDevice ? 1 + count : 1,
             writable: toDevice ? 1 : 1 + count, directCount: goesIndirect ? 0 : total)
@@ -162,7 +162,7 @@ public struct BlockQueue<Ring: DriverQueue>: @unchecked Sendable {
     public mutating func poll(_ completion: inout BlockCompletion) -> ReapResult {
         var used = UsedBuffer()
         let result = ring.reap(&used)
-        guard result == .completed else { return result }
+        guard case .completed = result else { return result }
         let slot = Int(used.token)
         completion.slot = slot
         completion.length = used.length

@@ -29,6 +29,7 @@ struct BenchRun {
         let segments = RunPlan.segmentCount(options)
         driver.queueCount = options.jobCount
         driver.timeoutNanoseconds = options.device.timeout.nanoseconds
+        driver.patienceNanoseconds = 2_000_000_000
         driver.tracksInflight = options.device.reconnect
         driver.layout = BlockQueueLayout(
             ringSize: try RunPlan.ringSize(options), format: options.device.packed ? .packed : .split,
@@ -42,6 +43,7 @@ struct BenchRun {
 
     /// Runs the jobs to their end.
     mutating func run() throws -> RunResult {
+        Interrupts.watch()
         let startTime = WallClock.now()
         var threads: [PinnedThread] = []
         for (index, job) in plan.jobs.enumerated() {
@@ -74,6 +76,7 @@ struct BenchRun {
         let progress = ProgressLine(plan: plan, options: options)
         var next = begin + Self.interval
         while !monitors.allSatisfy({ $0.isDone.load(ordering: .acquiring) }) {
+            obeyInterrupts()
             let now = MonotonicClock.now()
             if isConnectionLost(waiting: Int64(clamping: min(20_000_000, next > now ? next - now : 0))) { handleLoss() }
             guard MonotonicClock.now() >= next else { continue }
@@ -82,6 +85,13 @@ struct BenchRun {
             next += Self.interval
         }
         progress.clear()
+    }
+
+    /// The first interrupt ends the run and shows what was measured; the second does not wait for requests in flight.
+    private mutating func obeyInterrupts() {
+        guard Interrupts.count > 0 else { return }
+        failure = failure ?? "interrupted: this is the result up to then"
+        for monitor in monitors { monitor.tell(Interrupts.count > 1 ? .abort : .drain) }
     }
 
     private mutating func takeSamples() {
@@ -97,8 +107,9 @@ struct BenchRun {
 
     /// Waits a little; true when the back-end is gone.
     private func isConnectionLost(waiting nanoseconds: Int64) -> Bool {
-        guard failure == nil, let poller = try? Epoll() else { return false }
-        do { try poller.add(driver.connection.descriptor.rawValue, [.peerClosed], token: 0) } catch { return false }
+        guard let poller = try? Epoll() else { return false }
+        // Once the run has failed nothing is done about the connection any more: this only waits.
+        if failure == nil { try? poller.add(driver.connection.descriptor.rawValue, [.peerClosed], token: 0) }
         return unsafe withUnsafeTemporaryAllocation(of: Epoll.Ready.self, capacity: 1) { ready in
             unsafe poller.wait(into: ready, timeoutNanoseconds: nanoseconds) > 0
         }
