@@ -3,9 +3,10 @@ internal import LinuxSystem
 internal import Virtio
 
 /// From the ring to the channel.
-extension QueueRunner {
+extension QueueCore {
+    /// Takes what the driver made available and gives it to the channel.
     @inline(__always)
-    func takeChains() -> Take {
+    mutating func take() -> PolledQueue.Take {
         refreshRules()
         var chain = DescriptorChain()
         var taken = 0
@@ -16,7 +17,7 @@ extension QueueRunner {
                 base: RequestSlots.inlineSegments(of: slot), capacity: Int32(RequestSlots.inlineSegments), spill: slots.nextSpill,
                 spillCapacity: Int32(RequestSlots.spillSegments))
             let result = ring.pop(&memory, &segments, &chain)
-            if result == .empty {
+            if case .empty = result {
                 unsafe slots.release(slot)
                 break
             }
@@ -44,14 +45,14 @@ extension QueueRunner {
 
     @inline(__always)
     private func count(_ taken: Int) {
-        guard taken > 0 else { return counters.add(1, to: .emptyDispatches) }
-        counters.add(1, to: .dispatches)
-        counters.set(.inFlight, UInt64(slots.used))
-        if UInt64(taken) > counters.read(.batchMax) { counters.set(.batchMax, UInt64(taken)) }
+        guard taken > 0 else { return unsafe counters.add(1, to: .emptyDispatches) }
+        unsafe counters.add(1, to: .dispatches)
+        unsafe counters.set(.inFlight, UInt64(slots.used))
+        if unsafe UInt64(taken) > counters.read(.batchMax) { unsafe counters.set(.batchMax, UInt64(taken)) }
     }
 
     @inline(__always)
-    private func prepare(
+    private mutating func prepare(
         _ slot: UnsafeMutablePointer<RequestSlot>, _ chain: DescriptorChain, _ segments: SegmentBuffer, _ start: UInt64
     ) {
         unsafe slot.pointee.spill = segments.hasSpilled ? slots.takeSpill() : nil
@@ -63,7 +64,9 @@ extension QueueRunner {
     }
 
     @inline(__always)
-    private func begin(_ slot: UnsafeMutablePointer<RequestSlot>, _ chain: DescriptorChain, _ segments: UnsafeMutablePointer<IOVector>) {
+    private mutating func begin(
+        _ slot: UnsafeMutablePointer<RequestSlot>, _ chain: DescriptorChain, _ segments: UnsafeMutablePointer<IOVector>
+    ) {
         var request = unsafe BlockRequest(placeholder: segments)
         let outcome = unsafe request.parse(chain, segments)
         unsafe slot.pointee.status = request.status
@@ -86,7 +89,8 @@ extension QueueRunner {
     }
 
     @inline(__always)
-    private func addTransfer(_ slot: UnsafeMutablePointer<RequestSlot>, _ kind: IOKind, _ request: BlockRequest, _ flags: IOFlags) {
+    private mutating func addTransfer(_ slot: UnsafeMutablePointer<RequestSlot>, _ kind: IOKind, _ request: BlockRequest, _ flags: IOFlags)
+    {
         let operation = unsafe UnsafeMutableRawPointer(slot).assumingMemoryBound(to: IOOperation.self)
         unsafe operation.initialize(to: IOOperation(completions: completions, segments: request.data))
         unsafe operation.pointee.segmentCount = request.dataCount
@@ -95,12 +99,12 @@ extension QueueRunner {
         unsafe operation.pointee.offset = request.sector << 9
         unsafe operation.pointee.length = request.dataLength
         unsafe slot.pointee.byteCount = request.dataLength
-        unsafe channel.add(operation)
+        unsafe submit(operation)
     }
 
     /// Everything but reads and writes.
     @inline(never)
-    private func beginOther(_ slot: UnsafeMutablePointer<RequestSlot>, _ request: BlockRequest, _ verdict: BlockVerdict) {
+    private mutating func beginOther(_ slot: UnsafeMutablePointer<RequestSlot>, _ request: BlockRequest, _ verdict: BlockVerdict) {
         unsafe slot.pointee.usedLength = 1
         unsafe slot.pointee.kind = .other
         switch verdict {
@@ -108,7 +112,7 @@ extension QueueRunner {
             unsafe slot.pointee.kind = .flush
             unsafe addRange(slot, .flush, BlockRange(sector: 0, sectorCount: 0))
         case .getID:
-            request.writeID(setup.disk.serial)
+            unsafe request.writeID(disk.serial)
             unsafe slot.pointee.usedLength = request.usedLength(.ok)
             unsafe finishAtOnce(slot, 0)
         case .ranges(let command):
@@ -121,7 +125,7 @@ extension QueueRunner {
     }
 
     /// Checks all ranges, then begins with the first; the others follow as each completes.
-    private func beginRanges(_ slot: UnsafeMutablePointer<RequestSlot>, _ request: BlockRequest, _ command: BlockRangeCommand) {
+    private mutating func beginRanges(_ slot: UnsafeMutablePointer<RequestSlot>, _ request: BlockRequest, _ command: BlockRangeCommand) {
         let capacity = RequestSlots.rangeCountMax
         let outcome = unsafe withUnsafeTemporaryAllocation(of: BlockRange.self, capacity: capacity) { copy in
             guard let ranges = copy.baseAddress else { return Result<Int, BlockRangeFault>.failure(.ioError) }
@@ -142,7 +146,7 @@ extension QueueRunner {
     }
 
     /// Begins the next range that has sectors; completes the request when there is none.
-    func continueRanges(_ slot: UnsafeMutablePointer<RequestSlot>, _ kind: IOKind) {
+    mutating func continueRanges(_ slot: UnsafeMutablePointer<RequestSlot>, _ kind: IOKind) {
         while unsafe slot.pointee.rangesLeft > 0 {
             let range = unsafe RequestSlots.ranges(of: slot)[Int(slot.pointee.rangeIndex)]
             unsafe slot.pointee.rangesLeft -= 1
@@ -155,7 +159,7 @@ extension QueueRunner {
         unsafe finishAtOnce(slot, 0)
     }
 
-    private func addRange(_ slot: UnsafeMutablePointer<RequestSlot>, _ kind: IOKind, _ range: BlockRange) {
+    private mutating func addRange(_ slot: UnsafeMutablePointer<RequestSlot>, _ kind: IOKind, _ range: BlockRange) {
         let operation = unsafe UnsafeMutableRawPointer(slot).assumingMemoryBound(to: IOOperation.self)
         unsafe operation.initialize(to: IOOperation(completions: completions, segments: RequestSlots.inlineSegments(of: slot)))
         unsafe operation.pointee.kind = kind
@@ -164,11 +168,11 @@ extension QueueRunner {
         unsafe operation.pointee.offset = range.byteOffset
         unsafe operation.pointee.length = range.byteCount
         unsafe slot.pointee.byteCount += operation.pointee.length
-        unsafe channel.add(operation)
+        unsafe submit(operation)
     }
 
     /// Puts a request that no engine sees among the completed ones, in order with them.
-    func finishAtOnce(_ slot: UnsafeMutablePointer<RequestSlot>, _ result: Int64) {
+    mutating func finishAtOnce(_ slot: UnsafeMutablePointer<RequestSlot>, _ result: Int64) {
         let operation = unsafe UnsafeMutableRawPointer(slot).assumingMemoryBound(to: IOOperation.self)
         unsafe operation.initialize(to: IOOperation(completions: completions, segments: RequestSlots.inlineSegments(of: slot)))
         unsafe operation.pointee.result = result
@@ -176,8 +180,8 @@ extension QueueRunner {
     }
 
     @inline(never)
-    private func refuseMalformed(_ slot: UnsafeMutablePointer<RequestSlot>, hasStatus: Bool) {
-        counters.add(1, to: .malformed)
+    private mutating func refuseMalformed(_ slot: UnsafeMutablePointer<RequestSlot>, hasStatus: Bool) {
+        unsafe counters.add(1, to: .malformed)
         unsafe slot.pointee.kind = .other
         unsafe finishAtOnce(slot, hasStatus ? RequestResult.ioError : RequestResult.noStatus)
     }

@@ -3,9 +3,10 @@ internal import LinuxSystem
 internal import Virtio
 
 /// From the channel back to the ring.
-extension QueueRunner {
+extension QueueCore {
+    /// Hands finished requests back to the driver, and notifies it once if it wants that. Returns how many.
     @inline(__always)
-    func completeRequests() -> Int {
+    mutating func complete() -> Int {
         var done = 0
         let now = MonotonicClock.now()
         while let operation = unsafe completions.pointee.pop() {
@@ -29,7 +30,7 @@ extension QueueRunner {
         }
         if done > 0 {
             ring.publish()
-            counters.set(.inFlight, UInt64(slots.used))
+            unsafe counters.set(.inFlight, UInt64(slots.used))
             if ring.shouldNotify() { notify() }
         }
         return done
@@ -42,10 +43,10 @@ extension QueueRunner {
         case RequestResult.noStatus:
             return 0
         case RequestResult.unsupported, RequestResult.operationNotSupported:
-            counters.add(1, to: .unsupported)
+            unsafe counters.add(1, to: .unsupported)
             unsafe BlockRequest.setStatus(.unsupported, at: slot.pointee.status)
         default:
-            counters.add(1, to: .ioErrors)
+            unsafe counters.add(1, to: .ioErrors)
             unsafe BlockRequest.setStatus(.ioError, at: slot.pointee.status)
         }
         // A failed read may have written some of its data; only the status byte is promised.

@@ -1,0 +1,92 @@
+internal import BlockIO
+internal import LinuxSystem
+internal import Synchronization
+internal import Virtio
+
+/// The data path's state of one queue: pop, parse, check, hand to the channel; complete, publish, notify.
+///
+/// A struct of pointers and plain values that lives in raw memory of its ``QueueRunner`` and is reached through a pointer only: so that
+/// nothing here is retained, released or checked for exclusive access per request, and nothing allocates or locks. Generic over the ring
+/// format and the channel; the runner has the compiler make one straight-line loop for each pair.
+@safe
+struct QueueCore<Ring: Virtqueue, Channel: IOChannel> {
+    var ring: Ring
+    // unsafe: not owned. The runner owns all three and outlives its core, which it frees.
+    private let channel: Unmanaged<Channel>
+    unowned(unsafe) let counters: QueueCounters
+    unowned(unsafe) let disk: Disk
+    var slots: RequestSlots
+    var memory: GuestMemoryView
+    // unsafe: the runner's list node; the engine appends finished operations to it on this thread only.
+    let completions: UnsafeMutablePointer<IOCompletionList>
+    let features: VirtioFeatures
+
+    /// The rules for requests, and how writes are done, as of `diskGeneration`.
+    private(set) var check: BlockRequestCheck
+    private(set) var writeFlags: IOFlags
+    private var diskGeneration: UInt64
+
+    /// The number of the memory table that new requests point into.
+    var memoryEpoch: UInt32 = 0
+    /// Requests in flight that point into an earlier one; the runner keeps those mapped.
+    var retired = RetiredMemory()
+    /// Where the driver is notified, or -1.
+    var callDescriptor: Int32
+
+    /// Most chains taken in one look, so that a deep queue leaves the other queues of its poller their turn.
+    static var batchSizeMax: Int { 128 }
+
+    init(
+        ring: Ring, channel: Channel, counters: QueueCounters, disk: Disk, slots: RequestSlots, memory: GuestMemoryView,
+        completions: UnsafeMutablePointer<IOCompletionList>, features: VirtioFeatures, callDescriptor: Int32
+    ) {
+        self.ring = ring
+        unsafe self.channel = .passUnretained(channel)
+        unsafe self.counters = counters
+        unsafe self.disk = disk
+        self.slots = slots
+        self.memory = memory
+        unsafe self.completions = completions
+        self.features = features
+        self.callDescriptor = callDescriptor
+        // Acquire: what changed before this number moved is seen by the two reads that follow.
+        diskGeneration = disk.generation.load(ordering: .acquiring)
+        check = disk.check(features: features)
+        writeFlags = disk.writeFlags(features: features)
+    }
+
+    /// Hands an operation to the channel, which is neither retained nor released for it.
+    @inline(__always)
+    func submit(_ operation: UnsafeMutablePointer<IOOperation>) {
+        unsafe channel._withUnsafeGuaranteedRef { unsafe $0.add(operation) }
+    }
+
+    /// Reads what the control thread changed of the disk since the last batch.
+    @inline(__always)
+    mutating func refreshRules() {
+        if unsafe disk.generation.load(ordering: .relaxed) != diskGeneration { reloadRules() }
+    }
+
+    @inline(never)
+    private mutating func reloadRules() {
+        diskGeneration = unsafe disk.generation.load(ordering: .acquiring)
+        check = unsafe disk.check(features: features)
+        writeFlags = unsafe disk.writeFlags(features: features)
+    }
+
+    /// Signals the driver.
+    @inline(__always)
+    func notify() {
+        guard callDescriptor >= 0 else { return }
+        EventFD.signal(raw: callDescriptor)
+        unsafe counters.add(1, to: .notificationsSent)
+    }
+
+    /// Frees a slot whose chain was handed back; with the last request of a retired memory table, the table.
+    @inline(__always)
+    mutating func release(_ slot: UnsafeMutablePointer<RequestSlot>) {
+        let epoch = unsafe slot.pointee.memoryEpoch
+        unsafe slots.release(slot)
+        if epoch != memoryEpoch { retired.requestEnded(epoch: epoch) }
+    }
+}
