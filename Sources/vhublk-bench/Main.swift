@@ -14,6 +14,8 @@ struct Bench: ParsableCommand {
               vhublk-bench --socket /run/vhublk/db0.sock --rw=randread --iodepth=32 --runtime=10 --time_based
               vhublk-bench --socket /run/vhublk/db0.sock --rw=randwrite --size=1g --verify=crc32c --numjobs=4
               vhublk-bench probe /run/vhublk/db0.sock
+
+            All options: vhublk-bench run --help
             """,
         subcommands: [RunCommand.self, ProbeCommand.self], defaultSubcommand: RunCommand.self)
 

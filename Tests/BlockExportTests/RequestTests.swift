@@ -75,7 +75,7 @@ import Virtio
     @Test func rangesAreCheckedBeforeTheFirstIsTouched() async throws {
         let served = try await ServedExport.start()
         let driver = try BlockDriver(path: served.path, options: BlockDriver.options(isPacked: false))
-        let good = VhostUserFrontend.BlockRange(sector: 0, sectorCount: 8)
+        let good = SectorRange(sector: 0, sectorCount: 8)
         let outside = try #require(driver.request(.discard, ranges: [good, .init(sector: 131_072, sectorCount: 8)]))
         #expect(outside.status == .ioError)
         let unmap = try #require(driver.request(.discard, ranges: [good, .init(sector: 0, sectorCount: 8, flags: 1)]))

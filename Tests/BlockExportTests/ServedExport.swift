@@ -112,7 +112,7 @@ extension BlockDriver {
     }
 
     /// One request with ranges.
-    func request(_ command: BlockCommand, ranges: [VhostUserFrontend.BlockRange]) -> BlockCompletion? {
+    func request(_ command: BlockCommand, ranges: [SectorRange]) -> BlockCompletion? {
         guard queues[0].submit(command, slot: 0, ranges: ranges) else { return nil }
         queues[0].flushSubmissions()
         return next()

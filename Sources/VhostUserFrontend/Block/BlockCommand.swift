@@ -58,7 +58,7 @@ public struct BlockStatus: RawRepresentable, Sendable, Hashable, CustomStringCon
 }
 
 /// One range of a discard, write-zeroes or secure-erase request: struct virtio_blk_discard_write_zeroes.
-public struct BlockRange: Sendable, Equatable {
+public struct SectorRange: Sendable, Equatable {
     /// The flag of write zeroes that lets the device deallocate.
     public static let unmap: UInt32 = 1
     /// Bytes of one range in a request.

@@ -92,7 +92,7 @@ extension BlockDriver {
     }
 
     /// Discards, zeroes or erases ranges.
-    public func apply(_ command: BlockCommand, _ ranges: [BlockRange], queue index: Int = 0) throws(FrontendError) {
+    public func apply(_ command: BlockCommand, _ ranges: [SectorRange], queue index: Int = 0) throws(FrontendError) {
         guard queues[index].submit(command, slot: 0, ranges: ranges) else { throw FrontendError(.ring, "the ring is full") }
         queues[index].flushSubmissions()
         let completion = try awaitCompletion(queue: index)

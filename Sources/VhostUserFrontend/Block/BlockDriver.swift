@@ -2,6 +2,22 @@ import LinuxSystem
 import VhostUser
 public import Virtio
 
+/// The bits of the device status (virtio 1.3, 2.1).
+public enum DeviceStatus {
+    /// ACKNOWLEDGE: the device was seen.
+    public static let acknowledge: UInt8 = 1
+    /// DRIVER: there is a driver for it.
+    public static let driver: UInt8 = 2
+    /// DRIVER_OK: it is driven.
+    public static let driverOK: UInt8 = 4
+    /// FEATURES_OK: the features are chosen.
+    public static let featuresOK: UInt8 = 8
+    /// DEVICE_NEEDS_RESET: the device cannot go on.
+    public static let needsReset: UInt8 = 64
+    /// FAILED: the driver gave up.
+    public static let failed: UInt8 = 128
+}
+
 /// A virtio-blk driver over a vhost-user back-end: connects, negotiates, starts the queues, and survives the back-end's death.
 ///
 /// It belongs to one thread, but each of `queues` may be copied out and driven by a thread of its own: rings, memory and eventfds stay the same
@@ -111,7 +127,9 @@ public final class BlockDriver {
 
     /// Tells the back-end everything it needs to run the queues, and enables them.
     private func start() throws(FrontendError) {
+        try setStatus(DeviceStatus.acknowledge | DeviceStatus.driver)
         try connection.acknowledge(features)
+        try setStatus(DeviceStatus.acknowledge | DeviceStatus.driver | DeviceStatus.featuresOK)
         if options.usesBackendChannel, connection.protocolFeatures.contains(.backendChannel) {
             channel = try connection.openBackendChannel()
         }
@@ -129,6 +147,12 @@ public final class BlockDriver {
         if connection.features.contains(.protocolFeatures) {
             for index in endpoints.indices { try connection.setEnabled(index, true) }
         }
+        try setStatus(DeviceStatus.acknowledge | DeviceStatus.driver | DeviceStatus.featuresOK | DeviceStatus.driverOK)
+    }
+
+    /// Tells the back-end how far the driver is, when STATUS is negotiated.
+    private func setStatus(_ status: UInt8) throws(FrontendError) {
+        if connection.protocolFeatures.contains(.status) { try connection.setStatus(status) }
     }
 
     /// Where ring `index` goes on: where GET_VRING_BASE said, else what the driver's side tells of it.

@@ -111,18 +111,18 @@ public struct BlockQueue<Ring: DriverQueue>: @unchecked Sendable {
     }
 
     /// Submits discard, write zeroes or secure erase over ranges; they must fit the slot's memory.
-    public mutating func submit(_ command: BlockCommand, slot: Int, ranges: [BlockRange]) -> Bool {
+    public mutating func submit(_ command: BlockCommand, slot: Int, ranges: [SectorRange]) -> Bool {
         let target = buffer(slot)
-        precondition(ranges.count * BlockRange.byteCount <= target.size, "more ranges than the slot holds")
+        precondition(ranges.count * SectorRange.byteCount <= target.size, "more ranges than the slot holds")
         for (index, range) in ranges.enumerated() { write(range, at: index, of: slot) }
-        return submit(command, slot: slot, sector: 0, length: ranges.count * BlockRange.byteCount, toDevice: true)
+        return submit(command, slot: slot, sector: 0, length: ranges.count * SectorRange.byteCount, toDevice: true)
     }
 
     /// Puts one range into a slot's memory.
     @inlinable
     @inline(__always)
-    public func write(_ range: BlockRange, at index: Int, of slot: Int) {
-        let offset = slot * stride + BlockRange.byteCount * index
+    public func write(_ range: SectorRange, at index: Int, of slot: Int) {
+        let offset = slot * stride + SectorRange.byteCount * index
         unsafe RingWord.store64(data.pointer + offset, range.sector)
         unsafe RingWord.store64(data.pointer + offset + 8, UInt64(range.sectorCount) | UInt64(range.flags) << 32)
     }

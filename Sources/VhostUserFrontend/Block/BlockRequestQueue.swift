@@ -22,7 +22,7 @@ public protocol BlockRequestQueue {
     /// Submits a request over any guest memory.
     mutating func submit(_ command: BlockCommand, slot: Int, sector: UInt64, pieces: [DriverSegment], toDevice: Bool) -> Bool
     /// Submits discard, write zeroes or secure erase.
-    mutating func submit(_ command: BlockCommand, slot: Int, ranges: [BlockRange]) -> Bool
+    mutating func submit(_ command: BlockCommand, slot: Int, ranges: [SectorRange]) -> Bool
     /// Adds a chain of any shape; its completion names the token, and its status is the one of the slot with that number.
     mutating func submitRaw(token: Int, readable: [DriverSegment], writable: [DriverSegment], indirect: Bool) -> Bool
     /// Shows the device what was submitted and kicks it if it wants that.

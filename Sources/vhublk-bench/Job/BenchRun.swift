@@ -30,7 +30,7 @@ struct BenchRun {
         driver.queueCount = options.jobCount
         driver.timeoutNanoseconds = options.device.timeout.nanoseconds
         driver.patienceNanoseconds = 2_000_000_000
-        driver.tracksInflight = options.device.reconnect
+        driver.tracksInflight = options.device.reconnect && options.device.inflight == .on
         driver.layout = BlockQueueLayout(
             ringSize: try RunPlan.ringSize(options), format: options.device.packed ? .packed : .split,
             options: DriverRingOptions(

@@ -201,10 +201,10 @@ struct JobRunner<Ring: DriverQueue> {
             return queue.submit(.flush, slot: slot, sector: 0, length: 0, toDevice: true)
         case .trim, .writeZeroes, .secureErase:
             if operation.kind == .writeZeroes { ledger?.markZeroed(operation.block) }
-            let flags = operation.kind == .writeZeroes && plan.unmap ? BlockRange.unmap : 0
-            let range = BlockRange(sector: plan.sector(of: operation.block), sectorCount: UInt32(plan.blockSize / 512), flags: flags)
+            let flags = operation.kind == .writeZeroes && plan.unmap ? SectorRange.unmap : 0
+            let range = SectorRange(sector: plan.sector(of: operation.block), sectorCount: UInt32(plan.blockSize / 512), flags: flags)
             queue.write(range, at: 0, of: slot)
-            return queue.submit(operation.kind.command, slot: slot, sector: 0, length: BlockRange.byteCount, toDevice: true)
+            return queue.submit(operation.kind.command, slot: slot, sector: 0, length: SectorRange.byteCount, toDevice: true)
         }
     }
 
