@@ -61,7 +61,7 @@ struct TextReport {
     }
 
     private func verification(_ job: JobResult) -> String {
-        if let failure = job.failure { return "verify: FAILED, \(failure)" }
+        if job.failure != nil { return "verify: FAILED" }
         let amount = "\(job.verifiedBlocks) blocks (\(formatBytes(Double(job.verifiedBlocks) * Double(job.plan.blockSize))))"
         if !job.plan.verifiesAfterwards, job.plan.workload.changesDevice { return "verify: blocks were written to be verified later" }
         return "verify: crc32c, \(amount), all good"
