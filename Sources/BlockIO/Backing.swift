@@ -113,8 +113,15 @@ public final class Backing: Sendable {
         descriptor = opened.descriptor
         flushIsFree = opened.flushIsFree
         slowWorker = SlowWorker(
-            opened.descriptor, isBlockDevice: opened.isBlockDevice, mayUnmap: limits.writeZeroesMayUnmap)
+            SlowTarget(
+                descriptor: opened.descriptor, deviceBlock: UInt64(opened.geometry?.logical_block ?? 0),
+                mayUnmap: limits.writeZeroesMayUnmap))
         sizeNow = Atomic(opened.size)
+    }
+
+    deinit {
+        slowWorker?.end()
+        unlock()
     }
 
     /// Takes the backing's lock if this object does not hold it: exclusive, or shared for a read-only backing. Never waits for another

@@ -10,6 +10,7 @@ final class SlowWorker: Sendable {
     private struct State: Sendable {
         var waiting = SendableQueue()
         var isRunning = false
+        var isEnding = false
     }
 
     /// Operations change hands only inside the mutex: they are the worker's from `add` to the mailbox.
@@ -19,14 +20,10 @@ final class SlowWorker: Sendable {
 
     private let state = Mutex(State())
     private let available = Semaphore()
-    private let descriptor: FileDescriptor
-    private let isBlockDevice: Bool
-    private let mayUnmap: Bool
+    private let target: SlowTarget
 
-    init(_ descriptor: FileDescriptor, isBlockDevice: Bool, mayUnmap: Bool) {
-        self.descriptor = descriptor
-        self.isBlockDevice = isBlockDevice
-        self.mayUnmap = mayUnmap
+    init(_ target: SlowTarget) {
+        self.target = target
     }
 
     /// Takes an operation from a poller; it comes back through its channel's mailbox.
@@ -39,6 +36,12 @@ final class SlowWorker: Sendable {
         }
         available.signal()
         if mustStart { start() }
+    }
+
+    /// Lets the thread end at once rather than after a while, since it holds the backing open; nothing is added after this.
+    func end() {
+        state.withLock { $0.isEnding = true }
+        available.signal()
     }
 
     /// Takes back what has not been begun, of one completion list.
@@ -62,12 +65,11 @@ final class SlowWorker: Sendable {
     private func run() {
         let zeroes = ZeroBuffer()
         while true {
-            if available.wait(nanoseconds: Self.idleNanosecondsMax) {
-                guard let operation = unsafe next() else { continue }
-                unsafe operation.pointee.result = SlowOperation.perform(
-                    operation, descriptor, isBlockDevice: isBlockDevice, mayUnmap: mayUnmap, zeroes)
+            let isWoken = available.wait(nanoseconds: Self.idleNanosecondsMax)
+            if isWoken, let operation = unsafe next() {
+                unsafe operation.pointee.result = SlowOperation(target: target, zeroes: zeroes).perform(operation)
                 unsafe Self.giveBack(operation)
-            } else if endIfIdle() {
+            } else if endIfIdle(isWoken: isWoken) {
                 return
             }
         }
@@ -78,9 +80,10 @@ final class SlowWorker: Sendable {
         return unsafe UnsafeMutablePointer(bitPattern: address)
     }
 
-    private func endIfIdle() -> Bool {
+    /// Whether the thread is to end: it has waited long enough, or is told to.
+    private func endIfIdle(isWoken: Bool) -> Bool {
         state.withLock { state in
-            guard state.waiting.operations.isEmpty else { return false }
+            guard state.waiting.operations.isEmpty, !isWoken || state.isEnding else { return false }
             state.isRunning = false
             return true
         }

@@ -3,7 +3,7 @@ import Glibc
 import LinuxSystem
 import TestSupport
 
-/// A disk of one kind for one test, gone with the object.
+/// A disk of one kind for one test.
 final class TestDisk {
     /// The kinds of disk that every engine is tried on.
     enum Kind: String, CaseIterable, Sendable {
@@ -12,9 +12,27 @@ final class TestDisk {
 
     let path: String
     private let folder: TemporaryFolder
-    private let release: () -> Void
+    private let release: () throws -> Void
 
-    init(_ kind: Kind, size: UInt64 = 16 << 20) throws {
+    /// Makes a disk, runs `body`, and removes the disk after everything that `body` opened is closed.
+    static func use(_ kind: Kind, size: UInt64 = 16 << 20, _ body: (TestDisk) throws -> Void) throws {
+        let disk = try TestDisk(kind, size: size)
+        let result = Result { try body(disk) }
+        // Threads that held the disk open end a moment after what they worked for.
+        let deadline = MonotonicClock.now() + 5_000_000_000
+        while true {
+            do {
+                try disk.release()
+                break
+            } catch {
+                guard MonotonicClock.now() < deadline else { throw error }
+                usleep(10_000)
+            }
+        }
+        try result.get()
+    }
+
+    private init(_ kind: Kind, size: UInt64) throws {
         switch kind {
         case .tmpfs:
             folder = TemporaryFolder(under: "/dev/shm")
@@ -29,7 +47,7 @@ final class TestDisk {
             let file = try folder.sparseFile("disk", size: size)
             let device = try Self.output("losetup --find --show --direct-io=on \(file)")
             path = device
-            release = { _ = try? Self.output("losetup --detach \(device)") }
+            release = { _ = try Self.output("losetup --detach \(device)") }
         case .zram:
             folder = TemporaryFolder()
             guard let number = SystemFile.number("/sys/class/zram-control/hot_add") else {
@@ -38,13 +56,11 @@ final class TestDisk {
             try Self.write("/sys/block/zram\(number)/disksize", "\(size)")
             path = "/dev/zram\(number)"
             release = {
-                try? Self.write("/sys/block/zram\(number)/reset", "1")
-                try? Self.write("/sys/class/zram-control/hot_remove", "\(number)")
+                try Self.write("/sys/block/zram\(number)/reset", "1")
+                try Self.write("/sys/class/zram-control/hot_remove", "\(number)")
             }
         }
     }
-
-    deinit { release() }
 
     /// Something that these tests need and the machine refuses: the test fails, saying so.
     struct Unavailable: Error, CustomStringConvertible {

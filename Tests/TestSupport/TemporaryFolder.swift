@@ -30,6 +30,14 @@ public final class TemporaryFolder: Sendable {
         unsafe fclose(file)
     }
 
+    /// Makes a symbolic link to another name in this folder; the folders above it must be there.
+    public func link(_ name: String, to target: String) {
+        guard unsafe symlink(path + "/" + target, path + "/" + name) == 0 else { preconditionFailure("cannot make the link \(name)") }
+    }
+
+    /// Removes a file.
+    public func remove(_ name: String) { Self.remove(path + "/" + name) }
+
     /// Makes a sparse file of `size` bytes and returns its path.
     public func sparseFile(_ name: String, size: UInt64) throws(SystemError) -> String {
         let file = try FileDescriptor.open(path + "/" + name, flags: O_RDWR | O_CREAT | O_TRUNC)
