@@ -40,9 +40,21 @@ public final class ControlClient {
             throw .notRunning(path: path, reason: "the path is longer than the \(UnixSocket.pathLengthMax) bytes of a Unix socket's")
         }
         do {
-            socket = try UnixSocket.connect(path: path)
+            socket = try Self.connect(path)
         } catch {
             throw .notRunning(path: path, reason: error.reason)
+        }
+    }
+
+    /// Connects; while others fill the listener's backlog it tries again, for some seconds.
+    private static func connect(_ path: String) throws(SystemError) -> FileDescriptor {
+        let deadline = MonotonicClock.now() &+ 5_000_000_000
+        while true {
+            do {
+                return try UnixSocket.connect(path: path)
+            } catch  where error.isTemporary && MonotonicClock.now() < deadline {
+                ProcessSelf.sleep(nanoseconds: 5_000_000)
+            }
         }
     }
 

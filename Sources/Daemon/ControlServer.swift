@@ -32,7 +32,8 @@ final class ControlServer {
         self.log = log
         self.handler = handler
         do {
-            listener = try UnixSocket.listen(path: path, mode: access.mode, group: access.groupName)
+            listener = try UnixSocket.listen(
+                path: path, mode: access.mode, group: access.groupName, backlog: Int32(Self.connectionCountMax))
         } catch {
             throw Self.refusal(error, path: path)
         }

@@ -72,6 +72,7 @@ extension ControlError {
     init(_ error: ExportError) {
         let kind: ErrorKind =
             switch (error.kind, error.field) {
+            case (.invalid, "backing"): .backing
             case (.invalid, _): .invalidParameters
             case (.notFound, _): .backing
             case (.exists, "socket"), (.system, "socket"), (.permission, "socket"): .socket
@@ -82,7 +83,12 @@ extension ControlError {
             case (.system, "backing"): .backing
             case (.system, _): .system
             }
-        self.init(kind, error.message, field: error.field, hint: error.hint)
+        self.init(kind, error.message, field: error.field.map(Self.snakeCase), hint: error.hint)
+    }
+
+    /// `socketGroup` as the control socket writes it: `socket_group`.
+    private static func snakeCase(_ name: String) -> String {
+        name.reduce(into: "") { $0 += $1.isUppercase ? "_\($1.lowercased())" : String($1) }
     }
 }
 
