@@ -85,7 +85,15 @@ struct RestartTests {
             let text = exports.map { "[[exports]]\nname = \"\($0)\"\nbacking = \"null:1G\"\n" }.joined()
             try folder.write(
                 "f.toml",
-                "control = \"\(folder.path)/control.sock\"\nstate_dir = \"\(state)\"\nlog_level = \"\(level)\"\n[defaults]\nqueues = 2\nsocket_mode = \"0600\"\n"
+                """
+                control = "\(folder.path)/control.sock"
+                state_dir = "\(state)"
+                log_level = "\(level)"
+                [defaults]
+                queues = 2
+                socket_mode = "0600"
+
+                """
                     + text)
         }
         try configure(["a"])
