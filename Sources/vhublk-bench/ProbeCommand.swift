@@ -15,6 +15,16 @@ struct ProbeCommand: ParsableCommand {
     @Flag(help: "Print JSON.")
     var json = false
 
+    /// The serial can only be asked of a running device.
+    private func readSerial() throws(FrontendError) -> String {
+        var options = BlockDriverOptions()
+        options.patienceNanoseconds = 1_000_000_000
+        options.tracksInflight = false
+        let driver = try BlockDriver(path: socket, options: options)
+        defer { driver.close() }
+        return try driver.serial()
+    }
+
     func run() throws {
         let connection = try FrontendConnection(path: socket)
         try connection.open(protocolFeatures: ProtocolFeatures.frontendDefault)
@@ -25,7 +35,7 @@ struct ProbeCommand: ParsableCommand {
         connection.close()
         let offer = Offer(
             features: connection.offeredFeatures, protocolFeatures: connection.offeredProtocolFeatures, queueCount: queues,
-            memorySlots: slots, config: config)
+            memorySlots: slots, config: config, serial: config == nil ? nil : try? readSerial())
         StandardStream.output.write(json ? offer.json.text() + "\n" : offer.text)
     }
 }
@@ -39,6 +49,8 @@ struct Offer {
     /// Nil when CONFIGURE_MEM_SLOTS is not offered.
     var memorySlots: UInt64?
     var config: BlockConfig?
+    /// Nil when the device could not be started or has none.
+    var serial: String?
 
     var text: String {
         var lines = [
@@ -47,6 +59,7 @@ struct Offer {
             "queues             \(queueCount.map(String.init) ?? "1 (MQ is not offered)")",
             "memory slots       \(memorySlots.map(String.init) ?? "CONFIGURE_MEM_SLOTS is not offered")",
         ]
+        if let serial { lines.append("serial             \(serial)") }
         guard let config else { return (lines + ["config space       CONFIG is not offered"]).joined(separator: "\n") + "\n" }
         lines.append("config space       \(config.bytes.count) bytes")
         for (name, value) in config.fields(features) {
@@ -71,6 +84,7 @@ struct Offer {
             ("protocol_features", Self.bits(protocolFeatures.rawValue, protocolFeatures.bitNames)),
             ("queues", .integer(UInt64(queueCount ?? 1))),
         ]
+        if let serial { members.append(("serial", .string(serial))) }
         if let memorySlots { members.append(("memory_slots", .integer(memorySlots))) }
         if let config {
             members.append(("config", .object(config.fields(features).map { ($0.name, .integer($0.value)) })))

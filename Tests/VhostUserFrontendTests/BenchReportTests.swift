@@ -22,7 +22,12 @@ import Virtio
         var samples = RateSamples()
         samples.append([400, 200, 0])
         samples.append([600, 300, 0])
-        return (RunResult(jobs: [job], samples: [samples], startTime: 1_700_000_000_123_456_789, reconnections: 0, failure: nil), options)
+        return (
+            RunResult(
+                jobs: [job], samples: [samples], startTime: 1_700_000_000_123_456_789,
+                recoveries: [Recovery(outage: 2_000_000, sinceConnect: 1000), Recovery(outage: 9_000_000, sinceConnect: 3000)], failure: nil
+            ), options
+        )
     }
 
     @Test func jsonHasFiosShape() throws {
@@ -90,6 +95,7 @@ import Virtio
         #expect(lines.contains("    clat: min=1.00us, avg=500.5us, max=1.00ms, stdev=288.8us"), "\(lines)")
         #expect(lines.contains("  verify: crc32c, 256 blocks (1.00MiB), all good"), "\(lines)")
         #expect(!lines.contains { $0.hasPrefix("  trim") })
+        #expect(lines.contains("  outage: median=9.00ms, max=9.00ms"), "\(lines)")
     }
 
     @Test func jobsTogether() throws {

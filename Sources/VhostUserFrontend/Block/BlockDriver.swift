@@ -39,6 +39,8 @@ public final class BlockDriver {
     public private(set) var inflight: InflightHandover?
     /// The back-end channel, when it was opened.
     public private(set) var channel: BackendChannel?
+    /// When the connection in use was made, in nanoseconds of the monotonic clock.
+    public private(set) var connectedAt: UInt64
     private let path: String?
     private let endpoints: [RingEndpoint]
     private var stopped: [Int: UInt32] = [:]
@@ -47,11 +49,13 @@ public final class BlockDriver {
     public convenience init(path: String, options: BlockDriverOptions = BlockDriverOptions()) throws(FrontendError) {
         let deadline = MonotonicClock.now() &+ options.patienceNanoseconds
         while true {
-            let connection = try FrontendConnection(path: path, timeoutNanoseconds: options.timeoutNanoseconds)
+            let connection: FrontendConnection
             do throws(FrontendError) {
+                connection = try FrontendConnection(path: path, timeoutNanoseconds: options.timeoutNanoseconds)
                 try connection.open(protocolFeatures: options.protocolFeatures)
             } catch {
-                guard error.kind == .disconnected, MonotonicClock.now() < deadline else { throw error }
+                let isPassing = error.kind == .disconnected || options.waitsForBackend && error.kind == .connect
+                guard isPassing, MonotonicClock.now() < deadline else { throw error }
                 Self.wait(nanoseconds: 10_000_000)
                 continue
             }
@@ -71,6 +75,7 @@ public final class BlockDriver {
     private init(opened connection: FrontendConnection, path: String?, options: BlockDriverOptions) throws(FrontendError) {
         self.connection = connection
         self.path = path
+        connectedAt = MonotonicClock.now()
         var options = options
         features = try Self.choose(&options, offered: connection.offeredFeatures)
         self.options = options
@@ -183,12 +188,14 @@ public final class BlockDriver {
         while true {
             do throws(FrontendError) {
                 let next = try FrontendConnection(path: path, timeoutNanoseconds: options.timeoutNanoseconds)
+                let attempt = MonotonicClock.now()
                 try next.open(protocolFeatures: options.protocolFeatures)
                 guard next.offeredFeatures.isSuperset(of: features) else {
                     let missing = features.subtracting(next.offeredFeatures)
                     throw FrontendError(.notOffered, "the back-end came back without \(missing), which is in use")
                 }
                 connection = next
+                connectedAt = attempt
                 try start()
                 return
             } catch {

@@ -24,6 +24,8 @@ public struct BlockDriverOptions: Sendable {
     /// How long to go on trying to connect when the back-end hangs up at once, as one does that has not noticed yet that the front-end
     /// before has gone.
     public var patienceNanoseconds: UInt64 = 0
+    /// The same patience with a back-end that does not listen yet.
+    public var waitsForBackend = false
     /// How long an answer or a request may take.
     public var timeoutNanoseconds: UInt64 = 5_000_000_000
 

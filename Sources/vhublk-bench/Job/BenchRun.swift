@@ -10,7 +10,7 @@ struct BenchRun {
     private let monitors: [JobMonitor]
     private var samples: [RateSamples]
     private var sampled: [[UInt64]]
-    private var reconnections: UInt64 = 0
+    private var recoveries: [Recovery] = []
     private var failure: String?
     private static let interval: UInt64 = 500_000_000
 
@@ -30,6 +30,7 @@ struct BenchRun {
         driver.queueCount = options.jobCount
         driver.timeoutNanoseconds = options.device.timeout.nanoseconds
         driver.patienceNanoseconds = 2_000_000_000
+        driver.waitsForBackend = options.device.reconnect
         driver.tracksInflight = options.device.reconnect && options.device.inflight == .on
         driver.layout = BlockQueueLayout(
             ringSize: try RunPlan.ringSize(options), format: options.device.packed ? .packed : .split,
@@ -53,7 +54,7 @@ struct BenchRun {
         for thread in threads { thread.join() }
         driver.close()
         return RunResult(
-            jobs: monitors.compactMap(\.result), samples: samples, startTime: startTime, reconnections: reconnections, failure: failure)
+            jobs: monitors.compactMap(\.result), samples: samples, startTime: startTime, recoveries: recoveries, failure: failure)
     }
 
     private func start(_ job: JobPlan, _ queue: any BlockRequestQueue, _ monitor: JobMonitor) throws -> PinnedThread {
@@ -110,17 +111,39 @@ struct BenchRun {
         guard let poller = try? Epoll() else { return false }
         // Once the run has failed nothing is done about the connection any more: this only waits.
         if failure == nil { try? poller.add(driver.connection.descriptor.rawValue, [.peerClosed], token: 0) }
+        return pause(poller, nanoseconds: nanoseconds)
+    }
+
+    /// Waits, for what `poller` watches or for nothing; true when something happened.
+    private func pause(_ poller: Epoll? = nil, nanoseconds: Int64) -> Bool {
+        guard let poller = poller ?? (try? Epoll()) else { return false }
         return unsafe withUnsafeTemporaryAllocation(of: Epoll.Ready.self, capacity: 1) { ready in
             unsafe poller.wait(into: ready, timeoutNanoseconds: nanoseconds) > 0
         }
     }
 
+    /// Everything that came back so far.
+    private var progress: UInt64 {
+        monitors.reduce(0) { $0 + $1.counts.reduce(0, +) + $1.verified.load(ordering: .relaxed) }
+    }
+
+    /// Waits for the first completion after a reconnection, a second at most; when it was seen.
+    private func awaitProgress(beyond before: UInt64) -> UInt64 {
+        let limit = MonotonicClock.now() + 1_000_000_000
+        while progress == before, MonotonicClock.now() < limit, !monitors.allSatisfy({ $0.isDone.load(ordering: .acquiring) }) {
+            _ = pause(nanoseconds: 20_000)
+        }
+        return MonotonicClock.now()
+    }
+
     private mutating func handleLoss() {
         if options.device.reconnect {
             do {
+                let (lost, before) = (MonotonicClock.now(), progress)
                 try driver.reconnect(timeoutNanoseconds: options.device.timeout.nanoseconds)
-                reconnections += 1
-                for monitor in monitors { monitor.reconnections.store(reconnections, ordering: .relaxed) }
+                let first = awaitProgress(beyond: before)
+                recoveries.append(Recovery(outage: first - lost, sinceConnect: first - driver.connectedAt))
+                for monitor in monitors { monitor.reconnections.store(UInt64(recoveries.count), ordering: .relaxed) }
                 return
             } catch {
                 failure = "the back-end went away and did not come back: \(error)"

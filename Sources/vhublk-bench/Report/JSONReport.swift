@@ -14,7 +14,10 @@ struct JSONReport {
             ("fio version", .string("vhublk-bench")),
             ("timestamp", .integer(result.startTime / 1_000_000_000)),
             ("timestamp_ms", .integer(result.startTime / 1_000_000)),
-            ("reconnections", .integer(result.reconnections)),
+            (
+                "recoveries",
+                .array(result.recoveries.map { .object([("outage_ns", .integer($0.outage)), ("connect_ns", .integer($0.sinceConnect))]) })
+            ),
             ("jobs", .array(result.jobs.enumerated().map { job($1, result.samples[$0]) })),
         ])
     }

@@ -5,8 +5,8 @@ struct RunResult: Sendable {
     var samples: [RateSamples]
     /// When it began, in nanoseconds since 1970.
     var startTime: UInt64
-    /// How often the back-end was lost and came back.
-    var reconnections: UInt64
+    /// Each time the back-end was lost and came back.
+    var recoveries: [Recovery]
     /// What ended the run besides the jobs' own failures.
     var failure: String?
 
@@ -38,6 +38,14 @@ struct RunResult: Sendable {
         grouped.samples = [samples.reduce(into: RateSamples()) { $0.add($1) }]
         return grouped
     }
+}
+
+/// How long one loss of the back-end kept requests waiting, in nanoseconds.
+struct Recovery: Sendable, Equatable {
+    /// From the loss to the first completion afterwards.
+    var outage: UInt64
+    /// From the connection to the new back-end to that completion.
+    var sinceConnect: UInt64
 }
 
 /// Rates in equal intervals, by direction (read, write, trim).

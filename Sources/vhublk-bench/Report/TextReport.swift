@@ -9,9 +9,18 @@ struct TextReport {
             lines += describe(job, result.samples[index])
         }
         if result.jobs.count > 1 { lines += summary }
-        if result.reconnections > 0 { lines.append("back-end lost and found again: \(result.reconnections) times") }
+        if !result.recoveries.isEmpty {
+            lines.append("back-end lost and found again: \(result.recoveries.count) times")
+            lines.append("  outage: \(spread(result.recoveries.map(\.outage)))")
+            lines.append("  first completion after connecting: \(spread(result.recoveries.map(\.sinceConnect)))")
+        }
         if let failure = result.firstFailure { lines.append("FAILED: \(failure)") }
         return lines.joined(separator: "\n") + "\n"
+    }
+
+    private func spread(_ times: [UInt64]) -> String {
+        let sorted = times.sorted()
+        return "median=\(formatTime(Double(sorted[sorted.count / 2]))), max=\(formatTime(Double(sorted[sorted.count - 1])))"
     }
 
     private func describe(_ job: JobResult, _ samples: RateSamples) -> [String] {
