@@ -78,20 +78,30 @@ public final class ControlClient {
         let id = RPCIdentifier.integer(nextID)
         nextID += 1
         do {
-            try send(try RPCRequest(id: id, method: method, parameters: parameters).line(), deadline: deadline)
-            while true {
-                guard let response = RPCResponse(line: try receiveLine(deadline: deadline)) else {
-                    throw Failure.broken(path: path, reason: "the answer is not JSON-RPC")
-                }
-                // The daemon answers a line that it cannot read with id null.
-                if response.id == id || response.id == .null { return try response.outcome.get() }
+            let line = try RPCRequest(id: id, method: method, parameters: parameters).line()
+            do {
+                try send(line, deadline: deadline)
+            } catch is SystemError {
+                // A daemon that turns a peer away says why before it closes: that may have come already.
+                return try receiveAnswer(to: id, deadline: deadline)
             }
+            return try receiveAnswer(to: id, deadline: deadline)
         } catch let error as ControlError {
             throw .refused(error)
         } catch let error as Failure {
             throw error
         } catch {
             throw .broken(path: path, reason: "\(error)")
+        }
+    }
+
+    private func receiveAnswer(to id: RPCIdentifier, deadline: UInt64) throws -> JSONValue {
+        while true {
+            guard let response = RPCResponse(line: try receiveLine(deadline: deadline)) else {
+                throw Failure.broken(path: path, reason: "the answer is not JSON-RPC")
+            }
+            // The daemon answers a line that it cannot read, and a peer that it turns away, with id null.
+            if response.id == id || response.id == .null { return try response.outcome.get() }
         }
     }
 

@@ -53,7 +53,8 @@ struct ControlAccessTests {
             } == !isRoot)
     }
 
-    /// The socket was opened to all behind the daemon's back: it still asks who comes. Only root can play a stranger; for others the caller is
+    /// The socket was opened to all behind the daemon's back: it still asks who comes. Only root can play a stranger; for others the caller
+    /// is
     /// the daemon's own user, who is let in.
     @Test func strangersAreTurnedAway() throws {
         let daemon = try RunningDaemon()

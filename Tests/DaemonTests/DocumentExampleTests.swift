@@ -2,7 +2,8 @@ import ControlAPI
 import Foundation
 import Testing
 
-/// The examples of docs/control-api.md, asked of a daemon one after the other. `VHUBLK_RECORD=1 swift test --filter DocumentExampleTests` writes
+/// The examples of docs/control-api.md, asked of a daemon one after the other. `VHUBLK_RECORD=1 swift test --filter DocumentExampleTests`
+/// writes
 /// the answers anew.
 struct DocumentExampleTests {
     static let document = URL(filePath: "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/") + "/docs/control-api.md")
@@ -17,7 +18,8 @@ struct DocumentExampleTests {
             let request = try RPCRequest(line: Array(lines[index].dropFirst(2).utf8))
             methods.append(request.method)
             let response = RPCResponse(id: .integer(1), outcome: .success(try client.call(request.method, request.parameters)))
-            let answer = "← " + Self.shown(String(decoding: try response.line().dropLast(), as: UTF8.self), method: request.method, daemon)
+            let line = String(decoding: try response.line().dropLast(), as: UTF8.self)
+            let answer = "← " + Self.shown(line, method: request.method, daemon)
             if Self.isRecording { lines[index + 1] = answer }
             #expect(lines[index + 1] == answer)
         }
