@@ -100,4 +100,20 @@ import VhostUser
         frontend.session.configDidChange()
         #expect(requests(frontend).count == 1)
     }
+
+    @Test("After the stream was given up nothing is sent, although rings still run")
+    func silentAfterClose() throws {
+        let frontend = try TestFrontend.running()
+        try openChannel(frontend)
+        frontend.device.holds = true
+        frontend.send(.setVringEnable, .vringState(VringState(index: 3, number: 0)))
+        try frontend.setCall(0)
+        while frontend.closure == nil { frontend.send(.getFeatures) }
+        _ = frontend.takeOutputs()
+        frontend.session.configDidChange()
+        frontend.device.release()
+        frontend.session.receive(Message(.getFeatures))
+        #expect(frontend.outputs.isEmpty)
+        #expect(frontend.session.status.rings[0].isRunning)
+    }
 }

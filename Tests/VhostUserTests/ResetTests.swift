@@ -144,6 +144,24 @@ import Virtio
         }
     }
 
+    @Test("A change of memory that completes after the disconnect starts no ring, although one waited for it")
+    func memoryAfterDisconnect() throws {
+        let frontend = try TestFrontend.running()
+        frontend.describeRing(1)
+        frontend.send(.setVringAddress, .vringAddress(TestFrontend.address(40).with(index: 1)))
+        try frontend.setKick(1)
+        frontend.enable(1)
+        frontend.device.holds = true
+        let behind = TestFrontend.region(guest: 1 << 30, size: 1 << 16, frontend: TestFrontend.frontendBase + 40 << 16)
+        frontend.send(.addMemoryRegion, .memoryRegion(behind), [try EventFD().descriptor])
+        frontend.device.calls = []
+        var isDone = false
+        frontend.session.disconnect { isDone = true }
+        while frontend.device.heldCount > 0 { frontend.device.release() }
+        #expect(frontend.device.calls == [.stop(0)])
+        #expect(isDone)
+    }
+
     @Test("A disconnect while a broken ring stops waits for it")
     func disconnectWhileBreaking() throws {
         let frontend = try TestFrontend.running()

@@ -79,6 +79,7 @@ import Virtio
     func sizeBeforeFeatures() throws {
         let frontend = TestFrontend()
         frontend.send(.setProtocolFeatures, .u64(ProtocolFeatures.replyAck.rawValue))
+        #expect(frontend.ask(.setVringSize, .vringState(VringState(index: 0, number: 0))) == Refusal.Code.invalidValue.rawValue)
         #expect(frontend.ask(.setVringSize, .vringState(VringState(index: 0, number: 3))) == 0)
         frontend.send(.setFeatures, .u64(VirtioFeatures([.version1, .protocolFeatures]).rawValue))
         try frontend.setMemory()

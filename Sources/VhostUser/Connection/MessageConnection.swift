@@ -112,8 +112,7 @@ public final class MessageConnection {
     /// Sends what waits, as far as the socket takes it.
     public func flush() throws(StreamError) {
         while let first = outgoing.first {
-            // Descriptors go with the first byte of the header, once.
-            let raw = first.sentCount == 0 ? first.descriptors.map(\.rawValue) : []
+            let raw = first.descriptors.map(\.rawValue)
             var taken: Int?
             do throws(SystemError) {
                 // The socket only reads the array, during the call.
@@ -129,6 +128,7 @@ public final class MessageConnection {
                 outgoing.removeFirst()
             } else {
                 outgoing[0].sentCount += sent
+                // They have gone with the first byte.
                 outgoing[0].descriptors = []
             }
         }

@@ -11,7 +11,8 @@ extension Session {
     /// Starts a ring if it is started and enabled in the specification's sense, complete, and idle.
     func startIfReady(_ index: Int) throws(Refusal) {
         let ring = rings[index]
-        guard ring.isStarted, ring.isEnabled, ring.activity == .idle, ring.breakage == nil else { return }
+        // A session that ends may still get the completion of a change of memory, but nothing starts any more.
+        guard !isClosed, ring.isStarted, ring.isEnabled, ring.activity == .idle, ring.breakage == nil else { return }
         guard let size = ring.size, let address = ring.address, let memory = memoryTable.memory else { return }
         guard VirtqueueLayout.isValid(queueSize: size, features: features) else {
             throw Refusal(.invalidValue, "ring \(index) cannot have \(size) descriptors")
@@ -89,7 +90,7 @@ extension Session {
 
     /// The device found the ring's contents impossible and does not process it any more. It is stopped; GET_VRING_BASE or a reset frees it.
     public func ringDidBreak(_ index: Int, reason: String) {
-        guard !isClosed, rings[index].activity != .idle, rings[index].breakage == nil else { return }
+        guard !isClosed, rings[index].activity != .idle else { return }
         rings[index].breakage = reason
         // DEVICE_NEEDS_RESET means something only after DRIVER_OK (virtio 1.3, 2.1.2).
         if deviceStatus & DeviceStatus.driverOK != 0 { deviceStatus |= DeviceStatus.needsReset }

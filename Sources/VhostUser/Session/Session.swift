@@ -82,6 +82,7 @@ public final class Session {
         }
     }
 
+    /// After the end nothing is put out, whatever still completes or is called.
     func emit(_ value: SessionOutput) {
         if !isClosed { output(value) }
     }
