@@ -31,7 +31,10 @@ struct AIOState {
         var context: io_context_t?
         let status = unsafe io_setup(Int32(depth), &context)
         // EAGAIN: the sysctl fs.aio-max-nr is used up.
-        guard status >= 0, let context = unsafe context else { throw SystemError("set up libaio for \(depth) operations", errno: status) }
+        guard status >= 0, let context = unsafe context else {
+            let isUsedUp = status == -EAGAIN
+            throw SystemError("set up libaio for \(depth) operations\(isUsedUp ? " (raise the sysctl fs.aio-max-nr)" : "")", errno: status)
+        }
         do {
             core = try EngineCore(node: node)
             mailbox = try SlowMailbox()

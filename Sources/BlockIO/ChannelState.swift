@@ -9,6 +9,10 @@ struct ChannelState {
     let descriptor: Int32
     /// Its place in io_uring's table of registered files, or -1.
     var registeredFile: Int32 = -1
+    /// Memory registered with the engine, and the piece of it that was used last.
+    private var registered: UnsafeMutablePointer<RegisteredMemory.Piece>?
+    private var registeredCount = 0
+    private var registeredLast = 0
     /// Alignment of memory less 1; 0 when anything will do.
     let memoryMask: UInt
     /// Alignment of offsets and lengths less 1.
@@ -33,5 +37,30 @@ struct ChannelState {
         completesInPlace = backing.isMemory
         unsafe self.slowWorker = .passUnretained(slowWorker)
         unsafe self.mailbox = .passUnretained(mailbox)
+    }
+
+    /// Makes transfers use registered memory, which the channel keeps.
+    mutating func use(_ memory: RegisteredMemory?) {
+        registeredCount = memory?.count ?? 0
+        unsafe registered = registeredCount > 0 ? memory?.table : nil
+        registeredLast = 0
+    }
+
+    /// The place of the registered piece that holds all of a buffer; nil when none does.
+    @inline(__always)
+    mutating func registeredIndex(_ base: UnsafeMutableRawPointer, _ length: UInt32) -> UInt16? {
+        guard let registered = unsafe registered else { return nil }
+        let start = UInt(bitPattern: base)
+        let end = start &+ UInt(length)
+        let last = unsafe registered[registeredLast]
+        if start >= last.start && end <= last.end { return last.index }
+        for index in 0..<registeredCount {
+            let piece = unsafe registered[index]
+            if start >= piece.start && end <= piece.end {
+                registeredLast = index
+                return piece.index
+            }
+        }
+        return nil
     }
 }

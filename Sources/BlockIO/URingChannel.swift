@@ -7,6 +7,7 @@ public final class URingChannel: IOChannel {
     private let backing: Backing
     private let engineState: UnsafeMutablePointer<URingState>
     private let state: UnsafeMutablePointer<ChannelState>
+    private var memory: RegisteredMemory?
     private var isClosed = false
 
     /// Makes a channel to a backing that is not null, on the engine's thread. `close` must be called there before the channel goes.
@@ -32,6 +33,12 @@ public final class URingChannel: IOChannel {
         unsafe engineState.pointee.add(operation, state)
     }
 
+    /// Makes transfers from now on use memory that is registered with the same engine; nil ends that.
+    public func use(_ memory: RegisteredMemory?) {
+        self.memory = memory
+        unsafe state.pointee.use(memory)
+    }
+
     /// Ends what waits here.
     public func cancelWaiting(_ completions: UnsafeMutablePointer<IOCompletionList>) {
         unsafe engineState.pointee.core.cancelWaiting(completions, state)
@@ -41,6 +48,7 @@ public final class URingChannel: IOChannel {
     public func close() {
         guard !isClosed else { return }
         isClosed = true
+        use(nil)
         unsafe engineState.pointee.files.remove(state.pointee.registeredFile)
     }
 

@@ -11,6 +11,7 @@ struct URingState {
     let mailbox: SlowMailbox
     let ring: URingRing
     var files: URingFileTable
+    var buffers: URingBufferTable
     private let capacity: Int
     /// Operations in the submission queue or with the kernel; never more than the completion queue holds.
     private var kernelCount = 0
@@ -38,6 +39,7 @@ struct URingState {
             throw error
         }
         files = unsafe URingFileTable(ring.ring)
+        buffers = unsafe URingBufferTable(ring.ring)
         capacity = depth
         unsafe completions = .allocate(capacity: Self.completionsPerTake)
         unsafe completions.initialize(repeating: nil, count: Self.completionsPerTake)
@@ -107,8 +109,14 @@ struct URingState {
             unsafe io_uring_prep_rw(Int32(code.rawValue), entry, descriptor, buffer, count, offset)
         } else if unsafe operation.pointee.segmentCountOfCall == 1 {
             let count = unsafe UInt32(min(UInt64(segments.pointee.length), IOOperation.bytesPerCallMax))
-            let code = isRead ? IORING_OP_READ : IORING_OP_WRITE
-            unsafe io_uring_prep_rw(Int32(code.rawValue), entry, descriptor, segments.pointee.base, count, offset)
+            if let index = unsafe operation.pointee.state.pointee.registeredIndex(segments.pointee.base, count) {
+                let code = isRead ? IORING_OP_READ_FIXED : IORING_OP_WRITE_FIXED
+                unsafe io_uring_prep_rw(Int32(code.rawValue), entry, descriptor, segments.pointee.base, count, offset)
+                unsafe entry.pointee.buf_index = index
+            } else {
+                let code = isRead ? IORING_OP_READ : IORING_OP_WRITE
+                unsafe io_uring_prep_rw(Int32(code.rawValue), entry, descriptor, segments.pointee.base, count, offset)
+            }
         } else {
             let count = unsafe UInt32(operation.pointee.segmentCountOfCall)
             let code = isRead ? IORING_OP_READV : IORING_OP_WRITEV

@@ -32,6 +32,11 @@ final class RandomWalk {
         slots = try (0..<Self.depth).map { _ in try rig.slot(size: Self.memorySize) }
     }
 
+    /// The memory of every other slot, for those who register it.
+    var someMemory: [IOVector] {
+        stride(from: 0, to: slots.count, by: 2).map { unsafe IOVector(base: slots[$0].memory.base, length: Self.memorySize) }
+    }
+
     /// Runs that many operations; returns what went wrong, in words.
     func run(operations: Int) -> [String] {
         var started = 0
