@@ -9,16 +9,22 @@ extension Integration {
         struct Case: Sendable, CustomTestStringConvertible {
             var medium: Medium
             var engine: String
-            var testDescription: String { "\(engine) on \(medium.rawValue)" }
+            var blockSize: Int?
+            var testDescription: String { "\(engine) on \(medium.rawValue)" + (blockSize.map { ", \($0)-byte blocks" } ?? "") }
         }
 
-        static let cases = Medium.allCases.flatMap { medium in ["io_uring", "libaio"].map { Case(medium: medium, engine: $0) } }
+        /// Each engine on each medium; and on a device of 4096-byte blocks a disk of smaller ones, whose requests do not fit the device's.
+        static let cases = ["io_uring", "libaio"].flatMap { engine in
+            Medium.allCases.map { Case(medium: $0, engine: engine) } + [Case(medium: .zram, engine: engine, blockSize: 512)]
+        }
 
         @Test(.timeLimit(.minutes(3)), arguments: cases)
         func eachEngineKeepsItsDataOnEachMedium(_ which: Case) async throws {
             try await which.medium.with(mebibytes: Self.mebibytes) { path in
                 try await Places.withFolder { folder in
-                    let disk = ServedDisk(name: "disk", image: path, socket: folder + "/disk.sock", queues: 4, engine: which.engine)
+                    let disk = ServedDisk(
+                        name: "disk", image: path, socket: folder + "/disk.sock", queues: 4, blockSize: which.blockSize,
+                        engine: which.engine)
                     try await DiskServer.vhublkd.serve([disk], in: folder) { control in
                         let shown = try await control("export", "show", "disk")
                         #expect(shown.contains(which.engine), "\(shown)")
@@ -70,10 +76,14 @@ extension Integration {
                 let disk = ServedDisk(name: "disk", image: folder + "/disk.raw", socket: folder + "/disk.sock")
                 try await Image.make(disk.image, mebibytes: 4)
                 let job = ["--bs=4k", "--iodepth=8", "--size=4m", "--verify=crc32c"]
-                try await DiskServer.underTest.serve([disk], in: folder) { _ in try await Self.bench(disk, ["--rw=write"] + job) }
+                for stage in ["first", "second"] {
+                    try FileManager.default.createDirectory(atPath: "\(folder)/\(stage)", withIntermediateDirectories: false)
+                }
+                try await DiskServer.underTest.serve([disk], in: folder + "/first") { _ in try await Self.bench(disk, ["--rw=write"] + job)
+                }
                 try await Program.succeed(
                     "dd", ["if=/dev/urandom", "of=\(disk.image)", "bs=1", "seek=2000300", "count=8", "conv=notrunc", "status=none"])
-                try await DiskServer.underTest.serve([disk], in: folder) { _ in
+                try await DiskServer.underTest.serve([disk], in: folder + "/second") { _ in
                     let outcome = try await Program.run(
                         Places.product("vhublk-bench"), ["--socket", disk.socket, "--eta=never", "--rw=read"] + job)
                     #expect(outcome.status != 0)

@@ -8,6 +8,8 @@ extension Integration {
             var name: String
             var properties: [String] = []
             var blockSize = 512
+            /// The export's largest queue, where its default is too small.
+            var queueSize: Int?
             /// Feature bits that the guest must have and must not have negotiated.
             var present: [Int] = []
             var absent: [Int] = []
@@ -22,7 +24,7 @@ extension Integration {
             Variant(name: "event_idx off", properties: ["event_idx=off"], present: [indirect], absent: [eventIndex]),
             Variant(name: "indirect_desc off", properties: ["indirect_desc=off"], present: [eventIndex], absent: [indirect]),
             Variant(name: "queue-size 4", properties: ["queue-size=4"]),
-            Variant(name: "queue-size 1024", properties: ["queue-size=1024"]),
+            Variant(name: "queue-size 1024", properties: ["queue-size=1024"], queueSize: 1024),
             Variant(name: "block size 4096", blockSize: 4096),
         ]
 
@@ -66,7 +68,8 @@ extension Integration {
                         let socket = "\(folder)/\(slot).sock"
                         let label = "\(variant.name), \(queues) queue(s), \(isPacked ? "packed" : "split")"
                         let served = ServedDisk(
-                            name: "disk\(slot)", image: image, socket: socket, queues: queues, blockSize: variant.blockSize,
+                            name: "disk\(slot)", image: image, socket: socket, queues: queues, queueSize: variant.queueSize,
+                            blockSize: variant.blockSize,
                             isReadOnly: isReadOnly,
                             serial: "serial-\(slot)")
                         let disk = GuestDisk(

@@ -7,7 +7,7 @@ struct ServedDisk: Sendable {
     var socket: String
     var queues = 1
     var queueSize: Int?
-    var blockSize = 512
+    var blockSize: Int?
     var isReadOnly = false
     var serial: String?
     var engine: String?
@@ -57,7 +57,7 @@ enum DiskServer: String, Sendable {
                 "driver=raw,node-name=\(disk.name),file=\(disk.name)-file,discard=unmap,read-only=\(disk.isReadOnly ? "on" : "off")",
                 "--export",
                 "type=vhost-user-blk,id=\(disk.name)-export,node-name=\(disk.name),addr.type=unix,addr.path=\(disk.socket),num-queues=\(disk.queues),"
-                    + "writable=\(disk.isReadOnly ? "off" : "on"),logical-block-size=\(disk.blockSize)",
+                    + "writable=\(disk.isReadOnly ? "off" : "on"),logical-block-size=\(disk.blockSize ?? 512)",
             ]
         }
     }
@@ -85,7 +85,7 @@ struct DaemonControl: Sendable {
             "--control", socket, "export", "create", disk.name, "--backing", disk.image, "--socket", disk.socket, "--queues",
             "\(disk.queues)",
         ]
-        arguments += ["--block-size", "\(disk.blockSize)"]
+        if let size = disk.blockSize { arguments += ["--block-size", "\(size)"] }
         if let size = disk.queueSize { arguments += ["--queue-size", "\(size)"] }
         if disk.isReadOnly { arguments.append("--read-only") }
         if let serial = disk.serial { arguments += ["--serial", serial] }

@@ -41,11 +41,13 @@ enum Program {
         }
     }
 
-    /// Runs a program that must succeed, and answers what it printed.
+    /// Runs a program that must succeed (end with one of `statuses`), and answers what it printed.
     @discardableResult
-    static func succeed(_ program: String, _ arguments: [String], limit: Duration = .seconds(120)) async throws -> String {
+    static func succeed(
+        _ program: String, _ arguments: [String], limit: Duration = .seconds(120), statuses: Set<Int32> = [0]
+    ) async throws -> String {
         let outcome = try await run(program, arguments, limit: limit)
-        guard outcome.status == 0 else {
+        guard statuses.contains(outcome.status) else {
             throw TestbedError("\(program) \(arguments.joined(separator: " ")): exit status \(outcome.status)\n\(outcome.output)")
         }
         return outcome.output
