@@ -84,16 +84,26 @@ public struct DriverSplitQueue: DriverQueue, @unchecked Sendable {
     @inlinable
     @inline(__always)
     mutating func fillTable(_ entry: Int, _ segments: UnsafePointer<DriverSegment>, count: Int, readable: Int) {
-        let offset = 16 * entry * area.tableCapacity
-        let table = unsafe area.tables.pointer + offset
-        for index in 0..<count {
-            let isLast = index + 1 == count
-            let flags = (index >= readable ? RingFlag.write : 0) | (isLast ? 0 : RingFlag.next)
-            let next = isLast ? 0 : UInt16(truncatingIfNeeded: index + 1)
-            unsafe writeDescriptor(table + 16 * index, segments[index], flags: flags, next: next)
+        // `add` has checked that the table takes `count` segments: nothing here can overflow.
+        let offset = (16 &* entry) &* area.tableCapacity
+        var target = unsafe area.tables.pointer + offset
+        var source = unsafe segments
+        // Flags and next of a descriptor in the upper half of its second word; next counts up from 1.
+        var upper = UInt64(RingFlag.next) << 32 | 1 << 48
+        var index = 0
+        while index < count {
+            if index == readable || index == 0 && readable < 0 { upper |= UInt64(RingFlag.write) << 32 }
+            if index &+ 1 == count { upper &= UInt64(RingFlag.write) << 32 }
+            unsafe RingWord.store64(target, source.pointee.address)
+            unsafe RingWord.store64(target + 8, UInt64(source.pointee.length) | upper)
+            upper &+= 1 << 48
+            unsafe target += 16
+            unsafe source += 1
+            index &+= 1
         }
-        let segment = DriverSegment(address: area.tables.guestAddress &+ UInt64(offset), length: UInt32(16 * count))
-        unsafe writeDescriptor(descriptors + 16 * entry, segment, flags: RingFlag.indirect, next: 0)
+        let length = UInt32(truncatingIfNeeded: 16 &* count)
+        let segment = DriverSegment(address: area.tables.guestAddress &+ UInt64(truncatingIfNeeded: offset), length: length)
+        unsafe writeDescriptor(descriptors + 16 &* entry, segment, flags: RingFlag.indirect, next: 0)
     }
 
     /// Plain atomic stores: the release in `publish` orders them.

@@ -11,6 +11,13 @@ struct JobRunner<Ring: DriverQueue> {
         case verifying
     }
 
+    /// Completions of one batch that were submitted together.
+    private struct Streak {
+        var kind = OperationKind.flush
+        var start: UInt64 = 0
+        var count: UInt64 = 0
+    }
+
     private var queue: BlockQueue<Ring>
     private let plan: JobPlan
     private let monitor: JobMonitor
@@ -33,6 +40,7 @@ struct JobRunner<Ring: DriverQueue> {
     /// Decided on, but its block is in flight.
     private var held: Operation?
     private var cursor: UInt64 = 0
+    private var streak = Streak()
     private var idleRounds = 0
     /// When a look at the clock first found nothing to do; 0 while there is.
     private var idleSince: UInt64 = 0
@@ -103,7 +111,9 @@ struct JobRunner<Ring: DriverQueue> {
         while true {
             switch queue.poll(&completion) {
             case .completed: break
-            case .none: return count
+            case .none:
+                recordStreak()
+                return count
             case .violation(let violation):
                 fail("the device broke the ring of queue \(plan.index): \(violation)")
                 isAborted = true
@@ -122,12 +132,20 @@ struct JobRunner<Ring: DriverQueue> {
         if completion.status != .ok {
             fail("\(operation.kind.name) at byte \(plan.byte(of: operation.block)) ended with \(completion.status)")
         } else if phase == .working {
-            let index = operation.kind.direction.rawValue
-            result.directions[index].count &+= 1
-            if plan.measuresLatency { result.directions[index].latency.record(now &- operation.start) }
+            // Requests made in one batch that come back in one batch have the same latency: they are recorded together.
+            if operation.start != streak.start || operation.kind != streak.kind { recordStreak() }
+            streak = Streak(kind: operation.kind, start: operation.start, count: streak.count &+ 1)
         }
         if let ledger, operation.kind != .flush { settle(operation, completion, ledger) }
         slots.push(completion.slot)
+    }
+
+    private mutating func recordStreak() {
+        guard streak.count > 0 else { return }
+        let index = streak.kind.direction.rawValue
+        result.directions[index].count &+= streak.count
+        if plan.measuresLatency { result.directions[index].latency.record(now &- streak.start, times: streak.count) }
+        streak.count = 0
     }
 
     /// Verification: checks what was read, and lets the block go.

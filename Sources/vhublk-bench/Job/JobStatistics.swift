@@ -18,14 +18,14 @@ struct LatencyStatistics: Sendable {
     private static let highest: UInt64 = 600_000_000_000
 
     @inline(__always)
-    mutating func record(_ nanoseconds: UInt64) {
-        count &+= 1
-        sum &+= nanoseconds
+    mutating func record(_ nanoseconds: UInt64, times: UInt64 = 1) {
+        count &+= times
+        sum &+= nanoseconds &* times
         let value = Double(nanoseconds)
-        squares += value * value
+        squares += value * value * Double(times)
         if nanoseconds < minimum { minimum = nanoseconds }
         if nanoseconds > maximum { maximum = nanoseconds }
-        histogram.record(nanoseconds < Self.highest ? nanoseconds : Self.highest)
+        histogram.record(nanoseconds < Self.highest ? nanoseconds : Self.highest, count: times)
     }
 
     mutating func add(_ other: LatencyStatistics) {
