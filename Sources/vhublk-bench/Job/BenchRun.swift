@@ -17,11 +17,23 @@ struct BenchRun {
     init(_ options: BenchOptions) throws {
         self.options = options
         try RunPlan.checkOptions(options)
-        driver = try BlockDriver(path: options.socket, options: try Self.driverOptions(options))
+        driver = try Self.connect(options)
         plan = try RunPlan(options, features: driver.features, config: driver.config)
         monitors = plan.jobs.map { _ in JobMonitor() }
         samples = plan.jobs.map { _ in RateSamples() }
         sampled = plan.jobs.map { _ in [0, 0, 0] }
+    }
+
+    /// With --reconnect a back-end may also go away while the device is being started.
+    private static func connect(_ options: BenchOptions) throws -> BlockDriver {
+        let deadline = MonotonicClock.now() &+ options.device.timeout.nanoseconds
+        while true {
+            do {
+                return try BlockDriver(path: options.socket, options: try driverOptions(options))
+            } catch let error as FrontendError {
+                guard options.device.reconnect, error.kind == .disconnected, MonotonicClock.now() < deadline else { throw error }
+            }
+        }
     }
 
     private static func driverOptions(_ options: BenchOptions) throws(BenchError) -> BlockDriverOptions {
