@@ -9,7 +9,7 @@ import Logging
 /// longest goes, so that nobody can lock the administrator out.
 @ControlActor
 final class ControlServer {
-    /// The most connections at a time.
+    /// The most connections at a time, as long as the process may open descriptors for them and four times as many for its exports.
     nonisolated static let connectionCountMax = 1024
     /// How long to wait with accepting when the process has no descriptor left.
     nonisolated static let retryNanoseconds: UInt64 = 1_000_000_000
@@ -22,12 +22,16 @@ final class ControlServer {
     private let access: ControlAccess
     private let handler: Handler
     private let log: Logger
+    private let connectionLimit: Int
     private var registration: Registration?
     private var connections: [ObjectIdentifier: ControlConnection] = [:]
 
-    /// Listens at `path`.
-    init(path: String, access: ControlAccess, log: Logger, handler: @escaping Handler) throws(ControlError) {
+    /// Listens at `path`; `descriptorLimit` is how many descriptors the process may open.
+    init(
+        path: String, access: ControlAccess, descriptorLimit: UInt64, log: Logger, handler: @escaping Handler
+    ) throws(ControlError) {
         self.path = path
+        connectionLimit = max(1, min(Self.connectionCountMax, Int(clamping: descriptorLimit / 5)))
         self.access = access
         self.log = log
         self.handler = handler
@@ -86,7 +90,7 @@ final class ControlServer {
             ControlConnection.refuse(socket, refusal)
             return
         }
-        if connections.count >= Self.connectionCountMax, dropOldest() == nil {
+        if connections.count >= connectionLimit, dropOldest() == nil {
             ControlConnection.refuse(
                 socket, ControlError(.limit, "\(connections.count) control connections are busy", hint: "try again later"))
             return

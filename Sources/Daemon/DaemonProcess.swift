@@ -18,6 +18,8 @@ public final class DaemonProcess {
     private var server: ControlServer?
     private var signals: Registration?
     private var isStopping = false
+    /// How many descriptors the process may open; what every Linux process may, until it is known better.
+    private var descriptorLimit: UInt64 = 1024
     private var end: CheckedContinuation<Int32, Never>?
 
     /// Runs until a signal stops the daemon; 0 after a clean stop, 1 when it cannot do its work. Call it on the main thread, before any
@@ -90,6 +92,7 @@ public final class DaemonProcess {
         finish(1)
     }
 
+    /// Gives up what a process that serves guests has no use for.
     private func protect() {
         do {
             try ProcessSelf.forbidDumps()
@@ -97,7 +100,7 @@ public final class DaemonProcess {
             log.warning("\(error)")
         }
         do {
-            _ = try ProcessSelf.raiseDescriptorLimit()
+            descriptorLimit = try ProcessSelf.raiseDescriptorLimit()
         } catch {
             log.warning("\(error)")
         }
@@ -167,7 +170,9 @@ public final class DaemonProcess {
             stateDirectory: settings.statePath, kernel: ProcessSelf.kernelRelease, hardening: Self.hardening)
         let methods = ControlMethods(
             registry: registry, pollers: pollers, identity: identity, startTime: startTime, defaults: settings.configuration.defaults)
-        server = try ControlServer(path: path, access: access, log: makeLog("control")) { await methods.answer($0) }
+        server = try ControlServer(path: path, access: access, descriptorLimit: descriptorLimit, log: makeLog("control")) {
+            await methods.answer($0)
+        }
     }
 
     private static var hardening: [String] {

@@ -136,19 +136,29 @@ final class ExportRegistry {
     }
 
     private func restore(_ given: ExportParameters, origin: ExportOrigin) async {
-        do throws(ControlError) {
-            let parameters = try reserve(given, origin: origin, hasSocket: true)
-            let export = try await open(parameters, descriptor: nil)
-            entries[given.name]?.export = export
-            entries[given.name]?.state = .ready
+        let name = given.name
+        let parameters: ExportParameters
+        do {
+            parameters = try reserve(given, origin: origin, hasSocket: true)
         } catch {
-            log.error("export \(given.name) cannot be restored: \(error)")
-            let entry = entries[given.name] ?? Entry(parameters: given, origin: origin, state: .failed)
-            entries[given.name] = entry
-            entries[given.name]?.state = .failed
-            entries[given.name]?.error = error
+            log.error("export \(name) cannot be restored: \(error)")
+            if entries[name] == nil { entries[name] = Entry(parameters: given, origin: origin, state: .failed, error: error) }
+            return
         }
-        entries[given.name]?.isBusy = false
+        do throws(ControlError) {
+            let export = try await open(parameters, descriptor: nil)
+            guard !isStopping else {
+                try? await export.shutdown(force: true)
+                return
+            }
+            entries[name]?.export = export
+            entries[name]?.state = .ready
+        } catch {
+            log.error("export \(name) cannot be restored: \(error)")
+            entries[name]?.state = .failed
+            entries[name]?.error = error
+        }
+        entries[name]?.isBusy = false
     }
 
     /// Takes the name and completes what was not given.

@@ -53,6 +53,8 @@ struct CommandLineTests {
         try folder.write("file", "")
         try expectRefused(["--control", folder.path + "/file", "--state-dir", folder.path + "/s"], "not a socket")
         #expect(try folder.read("file") == "")
+        try FileManager.default.createSymbolicLink(atPath: folder.path + "/link", withDestinationPath: folder.path + "/target")
+        try expectRefused(["--control", folder.path + "/link", "--state-dir", folder.path + "/s"], "symbolicLink")
         try expectRefused(["--control", folder.path + "/no/such/c.sock", "--state-dir", folder.path + "/s"], "control socket")
         try expectRefused(["--control", folder.path + "/c.sock", "--state-dir", folder.path + "/file"], "state directory")
         #expect(try folder.names.filter { $0.hasSuffix(".sock") }.isEmpty)

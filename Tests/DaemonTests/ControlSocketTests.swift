@@ -146,6 +146,18 @@ struct ControlSocketTests {
         #expect(try Self.residentKiB(daemon.pid) < 200_000)
     }
 
+    /// With few descriptors the connections leave enough for exports.
+    @Test func idleClientsLeaveDescriptorsForExports() throws {
+        let folder = try TemporaryFolder()
+        let program = Program.folder.appending(path: "vhublkd").path
+        let line = "ulimit -n 256; exec '\(program)' --control \(folder.path)/control.sock --state-dir \(folder.path)/state"
+        let daemon = try RunningDaemon(folder: folder, arguments: ["-c", line], program: "/bin/sh")
+        let idle = try (0..<400).map { _ in try Self.connect(daemon) }
+        for number in 0..<20 { _ = try daemon.call(ExportCreate.self, ExportParameters(name: "e\(number)", backing: "null:1G")) }
+        #expect(try Self.descriptorCount(daemon.pid) < 256)
+        withExtendedLifetime(idle) {}
+    }
+
     private static func descriptorCount(_ pid: Int32) throws -> Int {
         try FileManager.default.contentsOfDirectory(atPath: "/proc/\(pid)/fd").count
     }
