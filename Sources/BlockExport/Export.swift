@@ -116,6 +116,8 @@ public final class Export {
         listener?.close()
         listener = nil
         await connection?.close(reason: "the export was removed")
+        // With requests still in the kernel the lock stays as long as they do: they keep the backing open.
+        guard !device.hasAbandonedRequests else { return }
         let disk = disk
         await Worker.run { disk.close() }
     }

@@ -33,6 +33,9 @@ public struct ExportConfiguration: Sendable {
     public var socketMode: UInt32
     /// The group that owns the listening socket, or nil to leave it.
     public var socketGroup: String?
+    /// How long a ring that is stopped waits for its requests in flight, in nanoseconds. After that they are abandoned: with an inflight
+    /// region the next start of the ring does them again.
+    public var drainTimeoutNanoseconds: UInt64
 
     /// Where front-ends reach an export.
     public enum Endpoint: Sendable {
@@ -57,7 +60,7 @@ public struct ExportConfiguration: Sendable {
         name: String, backing: BackingSpec, endpoint: Endpoint, queueCount: Int = 1, queueSize: Int = 256,
         engine: EngineKind = .automatic, isReadOnly: Bool = false, serial: String? = nil, blockSize: Int? = nil,
         pollMode: PollMode = .adaptive, cpus: [Int]? = nil, directIO: DirectIO = .automatic, socketMode: UInt32 = 0o660,
-        socketGroup: String? = nil
+        socketGroup: String? = nil, drainTimeoutNanoseconds: UInt64 = 10_000_000_000
     ) {
         self.name = name
         self.backing = backing
@@ -73,6 +76,7 @@ public struct ExportConfiguration: Sendable {
         self.directIO = directIO
         self.socketMode = socketMode
         self.socketGroup = socketGroup
+        self.drainTimeoutNanoseconds = drainTimeoutNanoseconds
     }
 
     /// The configuration as it is, once every field was found in range.

@@ -25,8 +25,11 @@ final class ExportDevice: @ControlActor SessionDevice {
         self.pollers = pollers
         self.tell = tell
         queues = try (0..<configuration.queueCount).map { index throws(SystemError) in
-            try ExportQueue(identity: QueueIdentity(export: configuration.name, index: index))
+            try ExportQueue(
+                identity: QueueIdentity(export: configuration.name, index: index),
+                drainTimeoutNanoseconds: configuration.drainTimeoutNanoseconds)
         }
+        for queue in queues { queue.onNotice = { tell(.notice($0)) } }
     }
 
     var offeredFeatures: VirtioFeatures { disk.offeredFeatures }
@@ -110,6 +113,9 @@ final class ExportDevice: @ControlActor SessionDevice {
                 })
         }
     }
+
+    /// Whether the kernel still has requests of rings that were given back.
+    var hasAbandonedRequests: Bool { queues.contains { $0.abandonedCount > 0 } }
 
     func resetDevice() { disk.reset() }
 

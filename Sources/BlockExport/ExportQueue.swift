@@ -3,24 +3,37 @@ internal import VhostUser
 internal import Virtio
 
 /// The control side of one queue: its counters, and the poller that runs its ring while it runs.
+///
+/// A ring that is stopped waits for its requests in flight, up to the drain time-out. What the kernel has not finished by then is abandoned:
+/// the ring is given back at once and never touched again, while the memory that the kernel may still write to stays mapped. A later start
+/// of the ring waits for the end of abandoned requests, since a write of theirs could otherwise land after a newer one.
 @ControlActor
 final class ExportQueue {
     /// Which queue of which export.
     let identity: QueueIdentity
     /// Counters since the export was made.
     let counters: QueueCounters
+    /// Told, in words, when requests are abandoned and when the last of them ended.
+    var onNotice: (@ControlActor (String) -> Void)?
 
-    /// Whether the ring runs, and if so where.
-    private(set) var state = State.stopped
+    private let drainTimeoutNanoseconds: UInt64
+    private var state = State.stopped
+    /// Stopped rings whose abandoned requests the kernel still has.
+    private(set) var abandonedCount = 0
+    /// Why the ring broke, until it is started anew: the session stops a broken ring.
+    private var lastFailure: String?
+    private static var nextToken: UInt64 = 1
 
-    enum State {
+    private enum State {
         case stopped
+        /// Started, but abandoned requests have not ended: what is to be done on the poller once they have.
+        case waiting(Running, [@Sendable (PollerLoop) -> Void])
         case running(Running)
         case failed(Running, reason: String)
     }
 
-    /// A ring that a poller has.
-    struct Running {
+    /// A ring that a poller has, or will have.
+    struct Running: Sendable {
         var poller: Poller
         var place: PollerStatus.QueuePlace
         var token: UInt64
@@ -31,31 +44,31 @@ final class ExportQueue {
         var startBase: RingBase
     }
 
-    /// Why the ring broke, until it is started anew: the session stops a broken ring.
-    private var lastFailure: String?
-    private static var nextToken: UInt64 = 1
-
-    init(identity: QueueIdentity) throws(SystemError) {
+    init(identity: QueueIdentity, drainTimeoutNanoseconds: UInt64) throws(SystemError) {
         self.identity = identity
+        self.drainTimeoutNanoseconds = drainTimeoutNanoseconds
         counters = try QueueCounters()
     }
 
     /// The state in a word, with the reason of a failure.
     var stateText: String {
         switch state {
-        case .stopped: lastFailure.map { "failed: \($0)" } ?? "stopped"
+        case .stopped: lastFailure.map { "failed: \($0)" } ?? (abandonedCount > 0 ? "stopped, requests abandoned" : "stopped")
+        case .waiting: "waiting for abandoned requests"
         case .running: "running"
         case .failed(_, let reason): "failed: \(reason)"
         }
     }
 
-    /// The ring's whereabouts, running or failed.
+    /// The ring's whereabouts, from start to stop.
     var running: Running? {
         switch state {
         case .stopped: nil
-        case .running(let running), .failed(let running, _): running
+        case .waiting(let running, _), .running(let running), .failed(let running, _): running
         }
     }
+
+    // MARK: Start and stop
 
     /// Gives the ring to a poller, which looks at it at once.
     func start(_ setup: QueueSetup, on poller: Poller, place: PollerStatus.QueuePlace, memoryNode: Int?) {
@@ -63,16 +76,21 @@ final class ExportQueue {
         let token = Self.nextToken
         Self.nextToken += 1
         lastFailure = nil
-        state = .running(
-            Running(
-                poller: poller, place: place, token: token, ringSize: setup.ring.size,
-                isPacked: setup.ring.features.contains(.ringPacked), memoryNode: memoryNode, startBase: setup.ring.base))
-        poller.post { loop in
+        let running = Running(
+            poller: poller, place: place, token: token, ringSize: setup.ring.size,
+            isPacked: setup.ring.features.contains(.ringPacked), memoryNode: memoryNode, startBase: setup.ring.base)
+        let begin: @Sendable (PollerLoop) -> Void = { loop in
             do {
                 try loop.add(setup.makeQueue(on: loop), token: token)
             } catch {
                 setup.onFailure("\(error)")
             }
+        }
+        if abandonedCount > 0 {
+            state = .waiting(running, [begin])
+        } else {
+            state = .running(running)
+            poller.post(begin)
         }
     }
 
@@ -83,10 +101,16 @@ final class ExportQueue {
         state = .failed(running, reason: reason)
     }
 
-    /// Takes the ring back once nothing is in flight.
+    /// Takes the ring back once nothing is in flight, or after the drain time-out with what is abandoned then.
     func stop(_ mode: RingStop, completion: @escaping @ControlActor (RingBase) -> Void) {
         guard let running else { preconditionFailure("ring \(identity) does not run") }
+        if case .waiting = state {
+            state = .stopped
+            return completion(running.startBase)
+        }
+        let timer = EventLoop.control.after(nanoseconds: drainTimeoutNanoseconds) { [self] in abandon(running) }
         let reply = HandedOver<@ControlActor (RingBase) -> Void> { base in
+            timer.cancel()
             self.state = .stopped
             completion(base)
         }
@@ -98,9 +122,33 @@ final class ExportQueue {
         }
     }
 
+    private func abandon(_ running: Running) {
+        let done = HandedOver<@ControlActor () -> Void> { [self] in abandonedEnded() }
+        let begun = HandedOver<@ControlActor (Int) -> Void> { [self] count in
+            abandonedCount += 1
+            onNotice?("queue \(identity.index): \(count) requests did not end within the drain time-out and were abandoned")
+        }
+        running.poller.post { loop in
+            loop.abandon(
+                running.token, begun: { count in ControlActor.post { begun.value(count) } }, ended: { ControlActor.post { done.value() } })
+        }
+    }
+
+    private func abandonedEnded() {
+        abandonedCount -= 1
+        onNotice?("queue \(identity.index): abandoned requests have ended")
+        guard abandonedCount == 0, case .waiting(let running, let jobs) = state else { return }
+        state = .running(running)
+        for job in jobs { running.poller.post(job) }
+    }
+
     /// Does something with the queue on its poller, if it is there, and calls back.
     func onPoller(_ body: @escaping @Sendable (PollerLoop, UInt64) -> Void, completion: @escaping @ControlActor () -> Void) {
         guard let running else { preconditionFailure("ring \(identity) does not run") }
+        if case .waiting(_, let jobs) = state {
+            state = .waiting(running, jobs + [{ loop in body(loop, running.token) }])
+            return completion()
+        }
         let reply = HandedOver(completion)
         running.poller.post { loop in
             body(loop, running.token)

@@ -40,6 +40,8 @@ class PolledQueue {
         case draining
         /// The ring is broken: no chain is taken, those in flight are awaited, and it stays until stopped.
         case failed
+        /// The ring was given back although requests are in flight: they end without a trace in guest memory.
+        case abandoned
     }
 
     init(identity: QueueIdentity, counters: QueueCounters, pollMode: PollMode, kick: FileDescriptor?) {
@@ -69,6 +71,8 @@ class PolledQueue {
     func replaceCall(_ call: FileDescriptor?) { preconditionFailure("a subclass replaces") }
     /// Notes since when the oldest request waits, for the control thread to see; before the poller sleeps.
     func noteOldest() { preconditionFailure("a subclass notes") }
+    /// Ends the operations that the kernel has not got yet.
+    func cancelWaiting() { preconditionFailure("a subclass cancels") }
     /// Gives up the channel; nothing is in flight.
     func close() { preconditionFailure("a subclass closes") }
     /// Tells the control thread that the ring broke.

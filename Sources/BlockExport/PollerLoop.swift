@@ -43,7 +43,7 @@ final class PollerLoop {
 
     deinit { unsafe ready.deallocate() }
 
-    /// Runs until a job sets ``isEnding``.
+    /// Runs until a job sets ``isEnding``; the process ends soon after.
     func run() {
         while !isEnding {
             if let jobs = poller.takeMail() {
@@ -59,6 +59,8 @@ final class PollerLoop {
                 idle()
             }
         }
+        // The kernel may still write to the memory of abandoned requests: it is kept until the process is gone.
+        if !queues.isEmpty { _ = unsafe Unmanaged.passRetained(self) }
     }
 
     // MARK: Jobs
@@ -106,6 +108,22 @@ final class PollerLoop {
         cool(queue)
         draining.append(token)
         finishDrained()
+    }
+
+    /// Gives up waiting for a queue that is being stopped, if it still is: its ring is handed back now and never touched again.
+    ///
+    /// - Parameters:
+    ///   - begun: called with the number of requests the kernel still has, before the stop is answered.
+    ///   - ended: called once the last of them has ended; not at all when there was nothing to abandon.
+    func abandon(_ token: UInt64, begun: (Int) -> Void, ended: @escaping () -> Void) {
+        guard let queue = queues[token], let onStopped = queue.onStopped else { return }
+        queue.cancelWaiting()
+        queue.state = .abandoned
+        begun(queue.inFlight)
+        let base = queue.base
+        queue.onStopped = { _ in ended() }
+        onStopped(base)
+        completeAll()
     }
 
     /// Looks at a ring that a message kicked.

@@ -36,6 +36,18 @@ extension QueueCore {
         return done
     }
 
+    /// Forgets finished requests of an abandoned ring: neither guest memory nor the ring nor the inflight region is touched, so that
+    /// whoever starts the ring next finds them in flight. Returns how many.
+    mutating func discard() -> Int {
+        var done = 0
+        while let operation = unsafe completions.pointee.pop() {
+            unsafe release(UnsafeMutableRawPointer(operation).assumingMemoryBound(to: RequestSlot.self))
+            done += 1
+        }
+        unsafe counters.set(.inFlight, UInt64(slots.used))
+        return done
+    }
+
     /// Answers a request that failed; returns how many bytes were written to the guest.
     @inline(never)
     private func refuse(_ slot: UnsafeMutablePointer<RequestSlot>, _ result: Int64) -> UInt32 {

@@ -61,7 +61,10 @@ final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueue {
     @specialized(where Ring == PackedVirtqueue, Channel == URingChannel)
     @specialized(where Ring == PackedVirtqueue, Channel == AIOChannel)
     @specialized(where Ring == PackedVirtqueue, Channel == NullChannel)
-    override func complete() -> Int { unsafe core.pointee.complete() }
+    override func complete() -> Int {
+        if state == .abandoned { return unsafe core.pointee.discard() }
+        return unsafe core.pointee.complete()
+    }
 
     override var inFlight: Int { unsafe core.pointee.slots.used }
     override var hasCompletions: Bool { unsafe !completions.pointee.isEmpty }
@@ -70,6 +73,7 @@ final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueue {
     override func disarm() { unsafe core.pointee.ring.disableNotifications() }
     override func reportFailure(_ reason: String) { setup.onFailure(reason) }
     override func noteOldest() { counters.set(.oldestStart, unsafe core.pointee.slots.oldestStart) }
+    override func cancelWaiting() { unsafe channel.cancelWaiting(completions) }
     override func close() { channel.close() }
 
     override func replaceCall(_ call: FileDescriptor?) {

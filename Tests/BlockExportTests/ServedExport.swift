@@ -48,6 +48,10 @@ final class ServedExport: Sendable {
         pollers.shutdown()
     }
 
+    /// Ends the pollers of an export that was shut down.
+    @ControlActor
+    func endPollers() { pollers.shutdown() }
+
     /// Waits until something was told, up to five seconds.
     func waitFor(_ isIt: (ExportEvent) -> Bool) -> Bool {
         for _ in 0..<500 {
