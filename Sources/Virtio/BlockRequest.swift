@@ -53,40 +53,65 @@ public struct BlockRequest {
     @inlinable
     @inline(__always)
     public mutating func parse(_ chain: DescriptorChain, _ segments: UnsafeMutablePointer<IOVector>) -> Outcome {
-        let count = Int(truncatingIfNeeded: chain.readableCount &+ chain.writableCount)
-        if chain.readableCount >= 1, chain.writableCount >= 1 {
-            let first = unsafe segments[0]
-            let last = unsafe segments[count &- 1]
-            // What every driver in use does: the header in a descriptor of its own, and the status byte too.
-            if first.length == 16, last.length == 1, unsafe UInt(bitPattern: first.base) & 7 == 0 {
-                type = UInt32(truncatingIfNeeded: unsafe first.base.shared64())
-                sector = unsafe first.base.shared64(at: 8)
-                unsafe status = last.base
-                if hasWritableData {
-                    unsafe data = segments + Int(truncatingIfNeeded: chain.readableCount)
-                    dataCount = chain.writableCount &- 1
-                    dataLength = chain.writableLength &- 1
-                } else {
-                    unsafe data = segments + 1
-                    dataCount = chain.readableCount &- 1
-                    dataLength = chain.readableLength &- 16
-                }
+        // What every driver in use does: the header in a descriptor of its own, and the status byte too. Of a plain chain it is known.
+        if chain.isPlain {
+            if unsafe UInt(bitPattern: segments[0].base) & 7 == 0 {
+                unsafe parseSeparate(chain, segments, status: segments[2].base)
+                return .request
+            }
+        } else if chain.readableCount >= 1, chain.writableCount >= 1 {
+            let last = unsafe segments[Int(truncatingIfNeeded: chain.readableCount &+ chain.writableCount &- 1)]
+            if unsafe segments[0].length == 16 && last.length == 1 && UInt(bitPattern: segments[0].base) & 7 == 0 {
+                unsafe parseSeparate(chain, segments, status: last.base)
                 return .request
             }
         }
-        return unsafe parseAnyLayout(chain, segments)
+        let parsed = unsafe Self.parseAnyLayout(chain, segments)
+        self = parsed.request
+        return parsed.outcome
+    }
+
+    /// Parses a chain whose first segment is the header, aligned, and whose last is the status byte.
+    @inlinable
+    @inline(__always)
+    mutating func parseSeparate(
+        _ chain: DescriptorChain, _ segments: UnsafeMutablePointer<IOVector>, status place: UnsafeMutableRawPointer
+    ) {
+        let header = unsafe segments[0].base
+        type = UInt32(truncatingIfNeeded: unsafe header.shared64())
+        sector = unsafe header.shared64(at: 8)
+        unsafe status = place
+        if hasWritableData {
+            unsafe data = segments + Int(truncatingIfNeeded: chain.readableCount)
+            dataCount = chain.writableCount &- 1
+            dataLength = chain.writableLength &- 1
+        } else {
+            unsafe data = segments + 1
+            dataCount = chain.readableCount &- 1
+            dataLength = chain.readableLength &- 16
+        }
     }
 
     /// Whether the device writes this type's data.
     @inlinable
     @inline(__always)
     var hasWritableData: Bool {
-        type == BlockRequestType.read || type == BlockRequestType.getID || type == BlockRequestType.getLifetime
+        // IN is 0 and GET_ID 8: one test.
+        type & ~BlockRequestType.getID == BlockRequestType.read
     }
 
     @inlinable
     @inline(never)
-    mutating func parseAnyLayout(_ chain: DescriptorChain, _ segments: UnsafeMutablePointer<IOVector>) -> Outcome {
+    static func parseAnyLayout(
+        _ chain: DescriptorChain, _ segments: UnsafeMutablePointer<IOVector>
+    ) -> (request: BlockRequest, outcome: Outcome) {
+        var request = unsafe BlockRequest(placeholder: segments)
+        let outcome = unsafe request.gather(chain, segments)
+        return (request, outcome)
+    }
+
+    @inlinable
+    mutating func gather(_ chain: DescriptorChain, _ segments: UnsafeMutablePointer<IOVector>) -> Outcome {
         guard chain.writableCount > 0 else { return .noStatus }
         // The status is the last writable byte, whatever shares its descriptor (CVE-2022-2132 is about taking a whole one for granted).
         // Empty descriptors make no segments, so the last one has a byte.

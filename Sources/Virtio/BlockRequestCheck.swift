@@ -62,24 +62,32 @@ public struct BlockRequestCheck: Equatable, Sendable {
     /// Size of the disk in sectors.
     public var sectorCount: UInt64
     /// Logical block size in sectors, less one: a mask, since it is a power of two.
-    public var blockMask: UInt64
+    @usableFromInline let blockMask: UInt64
+    /// The same for bytes.
+    @usableFromInline let lengthMask: UInt64
     /// Whether everything that changes data is refused.
     public var isReadOnly: Bool
     /// Limits by command; not offered or not negotiated: none.
-    public var discard: BlockRangeLimits
+    public let discard: BlockRangeLimits
     /// Limits of write zeroes.
-    public var writeZeroes: BlockRangeLimits
+    public let writeZeroes: BlockRangeLimits
     /// Limits of secure erase.
-    public var secureErase: BlockRangeLimits
+    public let secureErase: BlockRangeLimits
+    /// A bit for each range command's request type, set if it is offered.
+    @usableFromInline let offeredCommands: UInt32
 
     /// The rules for a disk; commands that were not negotiated are unknown commands.
     public init(_ abilities: BlockAbilities, negotiated: VirtioFeatures) {
         sectorCount = abilities.sectorCount
         blockMask = UInt64(abilities.blockSize >> 9) - 1
+        lengthMask = UInt64(abilities.blockSize) - 1
         isReadOnly = abilities.isReadOnly
         discard = negotiated.contains(.blockDiscard) ? abilities.discard : .none
         writeZeroes = negotiated.contains(.blockWriteZeroes) ? abilities.writeZeroes : .none
         secureErase = negotiated.contains(.blockSecureErase) ? abilities.secureErase : .none
+        offeredCommands =
+            (discard.isOffered ? 1 << BlockRequestType.discard : 0) | (writeZeroes.isOffered ? 1 << BlockRequestType.writeZeroes : 0)
+            | (secureErase.isOffered ? 1 << BlockRequestType.secureErase : 0)
     }
 
     /// Decides what becomes of a request.
@@ -92,26 +100,23 @@ public struct BlockRequestCheck: Equatable, Sendable {
         if request.type == BlockRequestType.write {
             return !isReadOnly && isInside(request) ? .write : .refused(.ioError)
         }
-        return rareVerdict(request.type)
+        return Self.rareVerdict(request.type, offered: offeredCommands, isReadOnly: isReadOnly)
     }
 
+    /// Static, with scalars: handing over `self` would make every caller copy all of it.
     @inlinable
     @inline(never)
-    func rareVerdict(_ type: UInt32) -> BlockVerdict {
+    static func rareVerdict(_ type: UInt32, offered: UInt32, isReadOnly: Bool) -> BlockVerdict {
         switch type {
         case BlockRequestType.flush: .flush
         case BlockRequestType.getID: .getID
-        case BlockRequestType.discard: verdict(.discard, discard)
-        case BlockRequestType.writeZeroes: verdict(.writeZeroes, writeZeroes)
-        case BlockRequestType.secureErase: verdict(.secureErase, secureErase)
-        default: .refused(.unsupported)
+        case 32...: .refused(.unsupported)
+        case _ where offered >> type & 1 == 0: .refused(.unsupported)
+        case _ where isReadOnly: .refused(.ioError)
+        case BlockRequestType.discard: .ranges(.discard)
+        case BlockRequestType.writeZeroes: .ranges(.writeZeroes)
+        default: .ranges(.secureErase)
         }
-    }
-
-    @inlinable
-    func verdict(_ command: BlockRangeCommand, _ limits: BlockRangeLimits) -> BlockVerdict {
-        guard limits.isOffered else { return .refused(.unsupported) }
-        return isReadOnly ? .refused(.ioError) : .ranges(command)
     }
 
     /// Whether a read or write has data, in whole blocks, that lies on the disk.
@@ -120,7 +125,7 @@ public struct BlockRequestCheck: Equatable, Sendable {
     func isInside(_ request: BlockRequest) -> Bool {
         let sectors = request.dataLength >> 9
         // `sectors - 1` sends 0 to the refusals, and no sum is formed that could overflow.
-        return request.dataLength & (blockMask << 9 | 511) == 0 && request.sector & blockMask == 0 && sectors &- 1 < sectorCount
+        return request.dataLength & lengthMask == 0 && request.sector & blockMask == 0 && sectors &- 1 < sectorCount
             && request.sector <= sectorCount &- sectors
     }
 

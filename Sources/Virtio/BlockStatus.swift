@@ -12,19 +12,17 @@ public enum BlockStatus: UInt8, Sendable, CaseIterable {
 /// The request types (virtio 1.3, 5.2.6) this device knows. A guest can write any other number; it gets `unsupported`.
 public enum BlockRequestType {
     /// VIRTIO_BLK_T_IN: read.
-    public static let read: UInt32 = 0
+    @inlinable public static var read: UInt32 { 0 }
     /// VIRTIO_BLK_T_OUT: write.
-    public static let write: UInt32 = 1
+    @inlinable public static var write: UInt32 { 1 }
     /// VIRTIO_BLK_T_FLUSH
-    public static let flush: UInt32 = 4
+    @inlinable public static var flush: UInt32 { 4 }
     /// VIRTIO_BLK_T_GET_ID: the serial.
-    public static let getID: UInt32 = 8
-    /// VIRTIO_BLK_T_GET_LIFETIME: not offered, but its data is writable.
-    public static let getLifetime: UInt32 = 10
+    @inlinable public static var getID: UInt32 { 8 }
     /// VIRTIO_BLK_T_DISCARD
-    public static let discard: UInt32 = 11
+    @inlinable public static var discard: UInt32 { 11 }
     /// VIRTIO_BLK_T_WRITE_ZEROES
-    public static let writeZeroes: UInt32 = 13
+    @inlinable public static var writeZeroes: UInt32 { 13 }
     /// VIRTIO_BLK_T_SECURE_ERASE
-    public static let secureErase: UInt32 = 14
+    @inlinable public static var secureErase: UInt32 { 14 }
 }

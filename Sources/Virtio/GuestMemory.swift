@@ -2,7 +2,7 @@
 public enum GuestMemoryError: Error, Equatable, Sendable, CustomStringConvertible {
     /// The region at this index of the given table has no bytes.
     case emptyRegion(Int)
-    /// The region at this index ends past 2^64, in guest or in front-end addresses.
+    /// The region at this index ends past 2^64, in guest or in front-end addresses, or is larger than 2^61 bytes.
     case addressOverflow(Int)
     /// Two regions claim the same guest addresses; the number is the guest address where the second of them begins.
     case overlap(UInt64)
@@ -11,7 +11,7 @@ public enum GuestMemoryError: Error, Equatable, Sendable, CustomStringConvertibl
     public var description: String {
         switch self {
         case .emptyRegion(let index): "memory region \(index) has size 0"
-        case .addressOverflow(let index): "memory region \(index) ends past 2^64"
+        case .addressOverflow(let index): "memory region \(index) is too large or ends past 2^64"
         case .overlap(let address): "memory regions overlap at guest address 0x\(String(address, radix: 16))"
         }
     }
@@ -25,7 +25,8 @@ public enum GuestMemoryError: Error, Equatable, Sendable, CustomStringConvertibl
 /// Safety: the pointer is written once in init, read-only after that and freed in deinit, hence both marks.
 @safe
 public final class GuestMemory: @unchecked Sendable {
-    @usableFromInline let regionTable: UnsafeMutablePointer<MemoryRegion>
+    private let regionTable: UnsafeMutablePointer<MemoryRegion>
+    private let windows: UnsafeMutablePointer<MemoryWindow>
     /// Number of regions.
     public let regionCount: Int
     private let owners: [any Sendable]
@@ -34,6 +35,7 @@ public final class GuestMemory: @unchecked Sendable {
     public init(regions: [MemoryRegion], owners: [any Sendable]) throws(GuestMemoryError) {
         for (index, region) in regions.enumerated() {
             if region.size == 0 { throw .emptyRegion(index) }
+            if region.size > 1 << 61 { throw .addressOverflow(index) }
             if region.guestAddress.addingReportingOverflow(region.size).overflow { throw .addressOverflow(index) }
             if region.frontendAddress.addingReportingOverflow(region.size).overflow { throw .addressOverflow(index) }
         }
@@ -46,11 +48,23 @@ public final class GuestMemory: @unchecked Sendable {
             unsafe (regionTable + index).initialize(to: region)
         }
         regionCount = sorted.count
+        // The two largest regions, by address. A window nothing can be in stands for one that is missing.
+        let largest = sorted.indices.sorted { sorted[$0].size > sorted[$1].size }.prefix(2).sorted()
+        unsafe windows = .allocate(capacity: 2)
+        for index in 0..<2 {
+            let window =
+                index < largest.count
+                ? unsafe MemoryWindow(
+                    start: sorted[largest[index]].guestAddress, size: sorted[largest[index]].size, base: sorted[largest[index]].hostBase)
+                : unsafe MemoryWindow(start: .max, size: 0, base: UnsafeMutableRawPointer(regionTable))
+            unsafe (windows + index).initialize(to: window)
+        }
         self.owners = owners
     }
 
     deinit {
         unsafe regionTable.deallocate()
+        unsafe windows.deallocate()
     }
 
     /// The regions in order of guest address.
@@ -60,6 +74,6 @@ public final class GuestMemory: @unchecked Sendable {
 
     /// A view for one thread's use; it does not keep the snapshot alive.
     public var view: GuestMemoryView {
-        unsafe GuestMemoryView(regions: UnsafePointer(regionTable), count: regionCount)
+        unsafe GuestMemoryView(regions: UnsafePointer(regionTable), count: regionCount, windows: UnsafePointer(windows))
     }
 }

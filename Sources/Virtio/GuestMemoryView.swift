@@ -1,51 +1,88 @@
-/// One thread's way into a `GuestMemory`: its region table and the region that was hit last.
+/// A region in the form a look-up wants, in a table of its own.
+///
+/// Safety: the base is only used with an offset below the size.
+@frozen
+@safe
+@usableFromInline
+struct MemoryWindow {
+    @usableFromInline var start: UInt64
+    @usableFromInline var size: UInt64
+    @usableFromInline var base: UnsafeMutableRawPointer
+    // Makes it 32 bytes, which a shift can multiply by.
+    @usableFromInline var padding: UInt64 = 0
+
+    @usableFromInline
+    init(start: UInt64, size: UInt64, base: UnsafeMutableRawPointer) {
+        self.start = start
+        self.size = size
+        unsafe self.base = unsafe base
+    }
+}
+
+/// Collects the outcome of several look-ups, so that one test decides all of them.
+@frozen
+@usableFromInline
+struct RangeCheck {
+    @usableFromInline var bits: UInt64 = 0
+
+    @inlinable
+    @inline(__always)
+    init() {}
+
+    /// Whether all ranges so far were inside their regions.
+    @inlinable
+    @inline(__always)
+    var isGood: Bool { bits >> 62 == 0 }
+}
+
+/// One thread's way into a `GuestMemory`. A look-up may change it, so each thread has its own.
 ///
 /// It owns nothing: whoever holds the view holds the `GuestMemory` too.
 ///
-/// Safety: every pointer it hands out is checked against a region of the table, hence @safe; the raw table pointer is only read in bounds of `count`.
+/// Safety: every pointer it hands out is checked against a region of the table, hence @safe; the table pointers are only read in bounds.
 @frozen
 @safe
 public struct GuestMemoryView {
     @usableFromInline let regions: UnsafePointer<MemoryRegion>
     @usableFromInline let count: Int
-    // The region hit last, unpacked. A request's header, data and status mostly lie in one region, so two compares decide most look-ups.
-    @usableFromInline var lastStart: UInt64
-    @usableFromInline var lastSize: UInt64
-    @usableFromInline var lastBase: UnsafeMutableRawPointer
+    /// The two largest regions, by address: a guest mostly has two, below and above 4 GiB, and these look-ups need no search.
+    @usableFromInline let windows: UnsafePointer<MemoryWindow>
 
     @usableFromInline
-    init(regions: UnsafePointer<MemoryRegion>, count: Int) {
+    init(regions: UnsafePointer<MemoryRegion>, count: Int, windows: UnsafePointer<MemoryWindow>) {
         unsafe self.regions = unsafe regions
         self.count = count
-        if count > 0 {
-            lastStart = unsafe regions[0].guestAddress
-            lastSize = unsafe regions[0].size
-            unsafe lastBase = regions[0].hostBase
-        } else {
-            // Size 0 never hits, so the base, which only has to be a pointer, is never used.
-            lastStart = 0
-            lastSize = 0
-            unsafe lastBase = UnsafeMutableRawPointer(mutating: regions)
-        }
+        unsafe self.windows = unsafe windows
+    }
+
+    /// Where `address` is mapped if the `length` bytes there lie in one of the two windows; `check` is good afterwards only if they do, and
+    /// only then may the pointer be used. Length 0 passes anywhere inside.
+    @inlinable
+    @inline(__always)
+    func translate(_ address: UInt64, _ length: UInt32, _ check: inout RangeCheck) -> UnsafeMutableRawPointer {
+        let window = unsafe windows + (address >= windows[1].start ? 1 : 0)
+        // Sizes are below 2^62. An address below the start, or far above the end, makes an offset of 2^62 or more; an end past the region
+        // makes `room` negative, and it cannot wrap while the offset is below 2^62. Both show in the two highest bits.
+        let offset = unsafe address &- window.pointee.start
+        let room = unsafe window.pointee.size &- UInt64(length) &- offset
+        check.bits |= offset | room
+        return unsafe window.pointee.base + Int(truncatingIfNeeded: offset)
+    }
+
+    /// Where the `length` bytes, at least one, at `address` are mapped, if they lie in one of the two windows.
+    @inlinable
+    @inline(__always)
+    func translateHot(_ address: UInt64, _ length: UInt32) -> UnsafeMutableRawPointer? {
+        var check = RangeCheck()
+        let place = unsafe translate(address, length, &check)
+        return unsafe check.isGood && length != 0 ? place : nil
     }
 
     /// Where the `length` bytes at guest physical `address` are mapped, if they lie wholly inside one region.
     @inlinable
-    @inline(__always)
     public mutating func translate(_ address: UInt64, _ length: UInt64) -> UnsafeMutableRawPointer? {
-        // A wrap below the start makes a huge offset, which the first compare refuses: no sum can overflow here.
-        let offset = address &- lastStart
-        if offset < lastSize, length <= lastSize &- offset {
-            return unsafe lastBase + Int(truncatingIfNeeded: offset)
-        }
-        return unsafe translateSlowly(address, length)
-    }
-
-    @inlinable
-    @inline(never)
-    mutating func translateSlowly(_ address: UInt64, _ length: UInt64) -> UnsafeMutableRawPointer? {
-        guard find(address), length <= lastSize &- (address &- lastStart) else { return nil }
-        return unsafe lastBase + Int(truncatingIfNeeded: address &- lastStart)
+        let piece = unsafe prefix(address, max(length, 1))
+        return UInt64(piece.count) >= length ? piece.baseAddress : nil
     }
 
     /// The mapped bytes at guest physical `address` up to the end of its region, at most `length` of them; a count of 0 means unmapped.
@@ -54,16 +91,6 @@ public struct GuestMemoryView {
     @inlinable
     @inline(never)
     public mutating func prefix(_ address: UInt64, _ length: UInt64) -> UnsafeMutableRawBufferPointer {
-        guard find(address) else { return unsafe UnsafeMutableRawBufferPointer(start: nil, count: 0) }
-        let offset = address &- lastStart
-        let size = min(length, lastSize &- offset)
-        return unsafe UnsafeMutableRawBufferPointer(start: lastBase + Int(truncatingIfNeeded: offset), count: Int(truncatingIfNeeded: size))
-    }
-
-    /// Makes the region that holds `address` the last one hit; false if there is none.
-    @inlinable
-    mutating func find(_ address: UInt64) -> Bool {
-        if address &- lastStart < lastSize { return true }
         // The regions are sorted and disjoint: the candidate is the last one that begins at or below the address.
         var low = 0
         var high = count
@@ -71,13 +98,13 @@ public struct GuestMemoryView {
             let middle = (low &+ high) >> 1
             if unsafe regions[middle].guestAddress <= address { low = middle &+ 1 } else { high = middle }
         }
-        guard low > 0 else { return false }
+        guard low > 0 else { return unsafe UnsafeMutableRawBufferPointer(start: nil, count: 0) }
         let region = unsafe regions[low &- 1]
-        guard address &- region.guestAddress < region.size else { return false }
-        lastStart = region.guestAddress
-        lastSize = region.size
-        unsafe lastBase = region.hostBase
-        return true
+        let offset = address &- region.guestAddress
+        guard offset < region.size else { return unsafe UnsafeMutableRawBufferPointer(start: nil, count: 0) }
+        let size = min(length, region.size &- offset)
+        return unsafe UnsafeMutableRawBufferPointer(
+            start: region.hostBase + Int(truncatingIfNeeded: offset), count: Int(truncatingIfNeeded: size))
     }
 
     /// Where the `length` bytes at `address` of the front-end's own address space are mapped, if they lie wholly inside one region.

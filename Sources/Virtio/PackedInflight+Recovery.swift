@@ -65,7 +65,7 @@ extension PackedInflight {
         if new.used != old.used {
             let meta = unsafe ring.shared64(at: Int(old.used.index) * 16 + 8)
             // Not available any more: the batch's first descriptor was used, or used and made available again. The batch counts.
-            if meta & PackedDescriptor.ownership != PackedDescriptor.available(old.used.wrap) { settled = new }
+            if meta & PackedFormat.ownership != PackedFormat.available(old.used.wrap) { settled = new }
         }
         if new != settled || old != settled {
             // Release, free heads first, as in publish: a crash in between leaves a state that settles to the same.
@@ -134,8 +134,8 @@ extension PackedInflight {
         for slot in 0..<count {
             let place = start.advanced(by: slot, queueSize: queueSize)
             let flags = unsafe ring + Int(place.index) * 16 + 14
-            if unsafe flags.shared16() & 0x8080 == UInt16(PackedDescriptor.used(place.wrap) >> 48) {
-                unsafe observer.store16(UInt16(PackedDescriptor.available(place.wrap) >> 48), flags)
+            if unsafe flags.shared16() & 0x8080 == UInt16(PackedFormat.used(place.wrap) >> 48) {
+                unsafe observer.store16(UInt16(PackedFormat.available(place.wrap) >> 48), flags)
             }
         }
     }

@@ -65,20 +65,20 @@ enum PackedInflight {
     @inlinable
     @inline(__always)
     static func commitPop<Observer: StoreObserver>(
-        _ entries: inout PackedInflightTables, slots: UInt32, last: UInt16, free: UInt16, in region: UnsafeMutableRawPointer,
-        _ observer: inout Observer
+        _ entries: inout PackedInflightTables, _ walk: PackedWalk, in region: UnsafeMutableRawPointer, _ observer: inout Observer
     ) {
+        unsafe entries.last[Int(entries.freeHead)] = walk.lastEntry
         let head = unsafe region + offset(entries.freeHead)
-        unsafe observer.store16(last, head + lastOffset)
-        unsafe observer.store16(UInt16(truncatingIfNeeded: slots), head + countOffset)
+        // last and num in one store.
+        unsafe observer.store32(UInt32(walk.lastEntry) | walk.slots << 16, head + lastOffset)
         unsafe observer.store64(entries.counter, head + counterOffset)
         // Release: the mark makes the fields above valid.
         unsafe observer.release8(1, head)
         // Release, and the commit: until the free heads move on, recovery finds the entry in the free list and takes the mark off, and the
         // chain is popped from the ring again. Both heads are stored as one word, so that they never differ but inside a publish.
-        unsafe observer.release32(freeWord(new: free, old: free), region + freeHeadOffset)
+        unsafe observer.release32(freeWord(new: walk.nextEntry, old: walk.nextEntry), region + freeHeadOffset)
         entries.counter &+= 1
-        entries.freeHead = free
+        entries.freeHead = walk.nextEntry
     }
 
     /// Puts the staged chains' entries at the head of the free list. The links inside a chain stay, so that going back needs only the old

@@ -5,139 +5,189 @@ extension PackedRing {
     public mutating func pop(
         _ memory: inout GuestMemoryView, _ segments: inout SegmentBuffer, _ chain: inout DescriptorChain
     ) -> PopResult {
-        if resubmitNext != resubmitEnd { return popResubmitted(&memory, &segments, &chain) }
+        if resubmitLeft != 0 {
+            let popped = popResubmitted(&memory, segments)
+            segments = popped.segments
+            chain = popped.chain
+            return popped.result
+        }
         // Acquire: the driver wrote the whole chain before it gave the head descriptor its flags (2.8.14).
         let head = unsafe descriptors + Int(availNext) &* 16
-        var descriptor = unsafe DescriptorCopy(address: 0, meta: head.sharedAcquire64(at: 8))
-        if descriptor.meta & PackedDescriptor.ownership != availBits { return .empty }
+        let meta = unsafe head.sharedAcquire64(at: 8)
+        if meta & PackedFormat.ownership != availBits { return .empty }
         if takenSlots >= size { return .broken(.overcommitted) }
-        descriptor.address = unsafe head.shared64()
-
-        var writer = SegmentWriter()
-        var slots: UInt32 = 1
-        var entry = entries.freeHead
-        var lastEntry = entry
+        let first = unsafe DescriptorCopy(address: head.shared64(), meta: meta)
+        var walk = PackedWalk(id: UInt16(truncatingIfNeeded: meta >> 32), entry: entries.freeHead)
         var result = PopResult.chain
-        while true {
-            if let inflight = unsafe inflight {
-                unsafe PackedInflight.record(descriptor, at: entry, in: inflight, &observer)
-                lastEntry = entry
-                entry = unsafe entries.next[Int(entry)]
+        // Length and the three flags, without id and ownership.
+        if meta & 0x7_0000_ffff_ffff == plainKey, chain.takePlain(first.address, PackedFormat.self, &memory, segments) {
+            if let inflight = unsafe inflight { unsafe record(first, &walk, inflight) }
+        } else {
+            let walked = walkRing(first, walk, &memory, segments)
+            result = walked.popped.result
+            chain = walked.popped.chain
+            segments = walked.popped.segments
+            walk = walked.walk
+            switch result {
+            case .blocked, .broken: return result
+            default: break
             }
-            // A chain with a fault is followed to its end all the same: its buffer id is in the last descriptor.
-            if case .chain = result { result = append(descriptor, &writer, &memory, &segments) }
-            if case .blocked = result { return .blocked }
-            if descriptor.meta & (PackedDescriptor.next | PackedDescriptor.indirect) != PackedDescriptor.next { break }
-            slots &+= 1
-            // In-flight descriptors are not the driver's to use again. This bounds the walk and every count of this ring.
-            if slots > size { return .broken(.endlessChain) }
-            if takenSlots &+ slots > size { return .broken(.overcommitted) }
-            var index = availNext &+ slots &- 1
-            if index >= size { index &-= size }
-            // Relaxed: ordered by the acquire load of the head.
-            descriptor = unsafe MappedTable(base: descriptors).load(index)
         }
-        let id = UInt16(truncatingIfNeeded: descriptor.meta >> 32)
-        if isBusy(id) { return .broken(.duplicateBuffer) }
-        setBusy(id)
-        chain.handle = ChainHandle(id: id, ringSlots: UInt16(truncatingIfNeeded: slots), inflightEntry: entries.freeHead)
-        chain.isResubmitted = false
+        if !busyIDs.insert(walk.id) { return .broken(.duplicateBuffer) }
+        chain.handle = ChainHandle(id: walk.id, ringSlots: UInt16(truncatingIfNeeded: walk.slots), inflightEntry: entries.freeHead)
         if let inflight = unsafe inflight {
-            unsafe entries.last[Int(entries.freeHead)] = lastEntry
-            unsafe PackedInflight.commitPop(&entries, slots: slots, last: lastEntry, free: entry, in: inflight, &observer)
+            unsafe PackedInflight.commitPop(&entries, walk, in: inflight, &observer)
         }
-        takenSlots &+= slots
+        takenSlots &+= walk.slots
         chainsInFlight &+= 1
-        let start = availNext
-        availNext &+= slots
+        availNext &+= walk.slots
         if availNext >= size {
             availNext &-= size
-            availBits ^= PackedDescriptor.ownership
+            availBits ^= PackedFormat.ownership
         }
-        if case .chain = result { result = writer.finish(&chain) }
-        if case .malformed = result { findStatusInRing(first: start, slots: slots, &memory, &segments, &chain) }
         return result
+    }
+
+    /// Copies a descriptor into the next free entry of the inflight region.
+    @inlinable
+    @inline(__always)
+    mutating func record(_ descriptor: DescriptorCopy, _ walk: inout PackedWalk, _ inflight: UnsafeMutableRawPointer) {
+        unsafe PackedInflight.record(descriptor, at: walk.nextEntry, in: inflight, &observer)
+        walk.lastEntry = walk.nextEntry
+        walk.nextEntry = unsafe entries.next[Int(walk.nextEntry)]
+    }
+
+    /// Follows a chain of any shape, whose first descriptor was copied already, and translates its buffers. One with a fault is followed to its
+    /// end all the same: its buffer id is in the last descriptor.
+    @inlinable
+    @inline(never)
+    mutating func walkRing(
+        _ first: DescriptorCopy, _ start: PackedWalk, _ memory: inout GuestMemoryView, _ segments: SegmentBuffer
+    ) -> (popped: PoppedChain, walk: PackedWalk) {
+        var writer = SegmentWriter(segments)
+        var chain = DescriptorChain()
+        var walk = start
+        var result = PopResult.chain
+        var descriptor = first
+        while true {
+            if let inflight = unsafe inflight { unsafe record(descriptor, &walk, inflight) }
+            let flags = PackedFormat.flags(descriptor.meta)
+            if case .chain = result { result = append(descriptor, flags, &writer, &memory) }
+            if case .blocked = result { return (PoppedChain(result, chain, writer.segments), walk) }
+            if flags & (DescriptorFlags.next | DescriptorFlags.indirect) != DescriptorFlags.next { break }
+            walk.slots &+= 1
+            // In-flight descriptors are not the driver's to use again. This bounds the walk and every count of this ring.
+            if walk.slots > size { return (PoppedChain(.broken(.endlessChain), chain, writer.segments), walk) }
+            if takenSlots &+ walk.slots > size { return (PoppedChain(.broken(.overcommitted), chain, writer.segments), walk) }
+            // Relaxed: ordered by the acquire load of the head.
+            descriptor = descriptorAhead(walk.slots &- 1)
+        }
+        walk.id = UInt16(truncatingIfNeeded: descriptor.meta >> 32)
+        if case .chain = result { result = writer.finish(&chain) }
+        if case .malformed = result {
+            chain = findStatus(slots: walk.slots, &memory, writer.segments) { slot in descriptorAhead(slot) }
+        }
+        return (PoppedChain(result, chain, writer.segments), walk)
+    }
+
+    /// The descriptor `slots` after the next one to pop; at most a lap.
+    @inlinable
+    @inline(__always)
+    func descriptorAhead(_ slots: UInt32) -> DescriptorCopy {
+        var index = availNext &+ slots
+        if index >= size { index &-= size }
+        return unsafe MappedTable(base: descriptors).load(index)
     }
 
     @inlinable
     @inline(__always)
     func append(
-        _ descriptor: DescriptorCopy, _ writer: inout SegmentWriter, _ memory: inout GuestMemoryView, _ segments: inout SegmentBuffer
+        _ descriptor: DescriptorCopy, _ flags: UInt32, _ writer: inout SegmentWriter, _ memory: inout GuestMemoryView
     ) -> PopResult {
-        if descriptor.meta & PackedDescriptor.indirect != 0 {
-            return allowsIndirect
-                ? writer.appendTable(descriptor, PackedLinks.self, &memory, &segments) : .malformed(.indirectNotNegotiated)
+        if flags & DescriptorFlags.indirect != 0 {
+            guard allowsIndirect else { return .malformed(.indirectNotNegotiated) }
+            let slow = SegmentWriter.appendTableSlowly(writer, descriptor, PackedFormat.self, &memory)
+            writer = slow.writer
+            return slow.result
         }
-        return writer.append(
-            descriptor.address, UInt32(truncatingIfNeeded: descriptor.meta), isWritable: descriptor.meta & PackedDescriptor.write != 0,
-            &memory, &segments)
+        return writer.append(descriptor, isWritable: flags & DescriptorFlags.write != 0, &memory)
     }
 
     /// Takes a chain from the inflight region: its descriptors are there, since the ring's may have been written over.
     @inlinable
     @inline(never)
-    mutating func popResubmitted(
-        _ memory: inout GuestMemoryView, _ segments: inout SegmentBuffer, _ chain: inout DescriptorChain
-    ) -> PopResult {
-        guard let inflight = unsafe inflight else { return .empty }
-        let head = unsafe entries.resubmit[Int(resubmitNext)]
-        let slots = unsafe entries.resubmitSlots[Int(resubmitNext)]
-        let id = unsafe entries.resubmitID[Int(resubmitNext)]
-        var writer = SegmentWriter()
+    mutating func popResubmitted(_ memory: inout GuestMemoryView, _ buffer: SegmentBuffer) -> PoppedChain {
+        let number = Int(resubmitEnd - resubmitLeft)
+        let head = unsafe entries.resubmit[number]
+        let slots = unsafe entries.resubmitSlots[number]
+        let id = unsafe entries.resubmitID[number]
+        var chain = DescriptorChain()
+        chain.handle = ChainHandle(id: id, ringSlots: slots, inflightEntry: head, isResubmitted: true)
+        var writer = SegmentWriter(buffer)
+        guard let inflight = unsafe inflight else { return PoppedChain(.empty, chain, buffer) }
         var result = PopResult.chain
         var entry = head
         // The links and the number of descriptors are our own checked copies; addresses, lengths and flags are as untrusted as the ring's.
         for _ in 0..<slots {
             guard case .chain = result else { break }
-            result = unsafe append(PackedInflight.recorded(at: entry, in: inflight), &writer, &memory, &segments)
+            let descriptor = unsafe PackedInflight.recorded(at: entry, in: inflight)
+            result = append(descriptor, PackedFormat.flags(descriptor.meta), &writer, &memory)
             entry = unsafe entries.next[Int(entry)]
         }
-        if case .blocked = result { return .blocked }
-        chain.handle = ChainHandle(id: id, ringSlots: slots, inflightEntry: head)
-        chain.isResubmitted = true
-        resubmitNext &+= 1
-        chainsInFlight &+= 1
+        if case .blocked = result { return PoppedChain(result, chain, writer.segments) }
         if case .chain = result { result = writer.finish(&chain) }
+        resubmitLeft -= 1
+        chainsInFlight += 1
         if case .malformed = result {
             entry = head
-            findStatus(slots: Int(slots), &memory, &segments, &chain) { _ in
+            let handle = chain.handle
+            chain = findStatus(slots: UInt32(slots), &memory, writer.segments) { _ in
                 let descriptor = unsafe PackedInflight.recorded(at: entry, in: inflight)
                 entry = unsafe entries.next[Int(entry)]
                 return descriptor
             }
+            chain.handle = handle
         }
-        return result
+        return PoppedChain(result, chain, writer.segments)
     }
 
     /// Looks for the status byte of a malformed chain: the last writable byte, if that is mapped. The second walk reads the descriptors
     /// again, but nothing of the first one is used with it.
     @inlinable
-    @inline(never)
     func findStatus(
-        slots: Int, _ memory: inout GuestMemoryView, _ segments: inout SegmentBuffer, _ chain: inout DescriptorChain,
-        descriptor copy: (_ slot: Int) -> DescriptorCopy
-    ) {
-        let walkedMax = UInt32(max(segments.capacity, segments.spillCapacity))
+        slots: UInt32, _ memory: inout GuestMemoryView, _ segments: SegmentBuffer, descriptor copy: (_ slot: UInt32) -> DescriptorCopy
+    ) -> DescriptorChain {
         var last: UInt64?
         for slot in 0..<slots {
             let descriptor = copy(slot)
-            if descriptor.meta & PackedDescriptor.indirect != 0 {
-                last = SegmentWriter.lastWritableByte(inTable: descriptor, walkedMax: walkedMax, PackedLinks.self, &memory)
+            let flags = PackedFormat.flags(descriptor.meta)
+            if flags & DescriptorFlags.indirect != 0 {
+                last = SegmentWriter.lastWritableByte(inTable: descriptor, walkedMax: segments.segmentsMax, PackedFormat.self, &memory)
             } else {
-                last = SegmentWriter.lastByte(of: descriptor, isWritable: descriptor.meta & PackedDescriptor.write != 0) ?? last
+                last = SegmentWriter.lastByte(of: descriptor, isWritable: flags & DescriptorFlags.write != 0) ?? last
             }
         }
-        chain.leaveOnlyStatus(last, &memory, &segments)
+        return DescriptorChain(ChainHandle(), onlyStatus: last, &memory, segments)
     }
+}
+
+/// What a walk over ring descriptors finds out besides segments.
+@frozen
+@usableFromInline
+struct PackedWalk {
+    /// The chain's buffer id: that of its last descriptor.
+    @usableFromInline var id: UInt16
+    /// Ring descriptors so far.
+    @usableFromInline var slots: UInt32 = 1
+    /// The inflight entry of the last descriptor, and the free one for the next.
+    @usableFromInline var lastEntry: UInt16
+    @usableFromInline var nextEntry: UInt16
 
     @inlinable
-    @inline(never)
-    func findStatusInRing(
-        first: UInt32, slots: UInt32, _ memory: inout GuestMemoryView, _ segments: inout SegmentBuffer, _ chain: inout DescriptorChain
-    ) {
-        findStatus(slots: Int(slots), &memory, &segments, &chain) { slot in
-            let index = first + UInt32(slot)
-            return unsafe MappedTable(base: descriptors).load(index >= size ? index - size : index)
-        }
+    @inline(__always)
+    init(id: UInt16, entry: UInt16) {
+        self.id = id
+        lastEntry = entry
+        nextEntry = entry
     }
 }

@@ -7,7 +7,7 @@ extension PackedRing {
     public mutating func push(_ handle: ChainHandle, length: UInt32) {
         // 2.8.5: in a used descriptor WRITE says that len is the number of bytes written.
         let meta =
-            UInt64(length) | UInt64(handle.id) << 32 | usedBits | (length == 0 ? 0 : PackedDescriptor.write)
+            UInt64(length) | UInt64(handle.id) << 32 | usedBits | (length == 0 ? 0 : PackedFormat.write)
         if stagedSlots == 0 {
             firstStaged = usedNext
             firstStagedMeta = meta
@@ -17,14 +17,14 @@ extension PackedRing {
             unsafe observer.store64(meta, descriptors + Int(usedNext) &* 16 + 8)
         }
         if unsafe inflight != nil { entries.stage(handle.inflightEntry) }
-        clearBusy(handle.id)
+        busyIDs.remove(handle.id)
         chainsInFlight &-= 1
         let slots = UInt32(handle.ringSlots)
         stagedSlots &+= slots
         usedNext &+= slots
         if usedNext >= size {
             usedNext &-= size
-            usedBits ^= PackedDescriptor.ownership
+            usedBits ^= PackedFormat.ownership
         }
     }
 
@@ -54,7 +54,7 @@ extension PackedRing {
         unsafe PackedInflight.linkFree(&entries, in: inflight, &observer)
         // The pairs of old and new value are stored as one word each, so that no crash finds a pair half changed.
         unsafe observer.store32(PackedInflight.freeWord(new: entries.freeHead, old: oldFree), inflight + PackedInflight.freeHeadOffset)
-        let old = (index: firstStaged, wrap: firstStagedMeta & PackedDescriptor.used != 0)
+        let old = (index: firstStaged, wrap: firstStagedMeta & PackedFormat.used != 0)
         let new = (index: usedNext, wrap: usedBits != 0)
         unsafe observer.store64(PackedInflight.usedWord(new: new, old: old), inflight + PackedInflight.usedIndexOffset)
         // Release: links, free head, used position and the batch's other descriptors are there before the first used descriptor commits.
@@ -107,13 +107,13 @@ extension PackedRing {
     @inlinable
     public mutating func enableNotifications() -> Bool {
         if resubmitCount > 0 { return true }
-        let wrap: UInt32 = availBits == PackedDescriptor.avail ? 0x8000 : 0
+        let wrap: UInt32 = availBits == PackedFormat.avail ? 0x8000 : 0
         // One store of both halves, so that the driver never pairs a new flag with an old position.
         unsafe observer.store32(hasEventIndex ? availNext | wrap | 2 << 16 : 0, deviceEvent)
         // Full fence: the driver stores the descriptor, fences and reads the event area. Either it sees our wish or we see its buffer.
         atomicMemoryFence(ordering: .sequentiallyConsistent)
         let meta = unsafe descriptors.shared64(at: Int(availNext) * 16 + 8)
-        return meta & PackedDescriptor.ownership == availBits
+        return meta & PackedFormat.ownership == availBits
     }
 
     /// Tells the driver that kicks are not needed.

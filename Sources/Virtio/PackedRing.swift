@@ -1,7 +1,7 @@
 /// The device's side of a packed virtqueue (virtio 1.3, 2.8).
 ///
 /// ```
-/// descriptor ring            16 bytes each, see PackedDescriptor; the device writes its used descriptors over them
+/// descriptor ring            16 bytes each, see PackedFormat; the device writes its used descriptors over them
 /// driver event suppression   off_wrap u16, flags u16: when the driver wants to be notified
 /// device event suppression   off_wrap u16, flags u16: when we want a kick
 /// ```
@@ -36,23 +36,23 @@ public struct PackedRing<Observer: StoreObserver>: Virtqueue {
     @usableFromInline var chainsInFlight: Int32
     @usableFromInline var hasEventIndex: Bool
     @usableFromInline var allowsIndirect: Bool
+    /// A descriptor with this length and these flags names an indirect table of 48 bytes, see `takePlain`.
+    @usableFromInline let plainKey: UInt64
     /// The driver may have missed the notification for what an earlier daemon published: the first answer is yes.
     @usableFromInline var mustNotify: Bool
-    /// One bit per buffer id, set between pop and push. Drivers choose ids as they like, all 65536 of them.
-    @usableFromInline let busyIDs: UnsafeMutablePointer<UInt64>
+    /// The ids between pop and push.
+    @usableFromInline let busyIDs: BufferIDSet
     /// The queue's part of the inflight region, see PackedInflight, and this ring's own copy of its lists.
     @usableFromInline let inflight: UnsafeMutableRawPointer?
     @usableFromInline var entries: PackedInflightTables
-    @usableFromInline var resubmitNext: Int32
     @usableFromInline var resubmitEnd: Int32
+    @usableFromInline var resubmitLeft: Int32
     /// Sees every store to shared memory.
     public var observer: Observer
 
-    @usableFromInline static var idTableBytes: Int { 65536 / 8 }
-
     /// Bytes of scratch memory a ring of that size needs.
     public static func scratchBytes(queueSize: Int, inflightEntries: Int) -> Int {
-        idTableBytes + PackedInflightTables.bytes(entryCount: inflightEntries)
+        BufferIDSet.scratchBytes(queueSize: queueSize) + PackedInflightTables.bytes(entryCount: inflightEntries)
     }
 
     /// Starts a ring; reads its indices and, with an inflight region, recovers what an earlier daemon left.
@@ -73,21 +73,23 @@ public struct PackedRing<Observer: StoreObserver>: Virtqueue {
         size = UInt32(configuration.size)
         hasEventIndex = configuration.features.contains(.ringEventIndex)
         allowsIndirect = configuration.features.contains(.ringIndirectDescriptors)
+        // Without INDIRECT_DESC a key that no descriptor has: the id is masked.
+        plainKey = allowsIndirect ? 48 | 4 << 48 : 1 << 32
         mustNotify = true
         firstStaged = 0
         firstStagedMeta = 0
         stagedSlots = 0
         unsignalledSlots = 0
         chainsInFlight = 0
-        resubmitNext = 0
         resubmitEnd = 0
+        resubmitLeft = 0
         self.observer = observer
         let scratch = unsafe configuration.scratch
-        unsafe busyIDs = scratch.bindMemory(to: UInt64.self, capacity: Self.idTableBytes / 8)
-        unsafe busyIDs.update(repeating: 0, count: Self.idTableBytes / 8)
+        busyIDs = unsafe BufferIDSet(scratch, queueSize: configuration.size)
         unsafe inflight = configuration.inflight?.base
         let entryCount = configuration.inflight?.entryCount ?? 0
-        entries = unsafe PackedInflightTables(scratch + Self.idTableBytes, entryCount: entryCount)
+        entries = unsafe PackedInflightTables(
+            scratch + BufferIDSet.scratchBytes(queueSize: configuration.size), entryCount: entryCount)
 
         let base = configuration.base
         var position = PackedPosition(index: UInt32(base.packedUsedIndex), wrap: base.packedUsedWrap)
@@ -106,18 +108,18 @@ public struct PackedRing<Observer: StoreObserver>: Virtqueue {
                 entries.counter = recovery.counter
                 entries.freeHead = recovery.freeHead
                 resubmitEnd = Int32(recovery.chainCount)
+                resubmitLeft = resubmitEnd
             }
         }
         guard let taken, taken <= size, position.index < size, next.index < size else { throw .invalidBase(base) }
         takenSlots = taken
         usedNext = position.index
-        usedBits = PackedDescriptor.used(position.wrap)
+        usedBits = PackedFormat.used(position.wrap)
         availNext = next.index
-        availBits = PackedDescriptor.available(next.wrap)
+        availBits = PackedFormat.available(next.wrap)
         for index in 0..<Int(resubmitEnd) {
             let id = unsafe entries.resubmitID[index]
-            guard !isBusy(id) else { throw .damagedInflightRegion("buffer id \(id) is in flight twice") }
-            setBusy(id)
+            guard busyIDs.insert(id) else { throw .damagedInflightRegion("buffer id \(id) is in flight twice") }
         }
     }
 
@@ -140,32 +142,14 @@ public struct PackedRing<Observer: StoreObserver>: Virtqueue {
     /// The next avail and used positions; publish first.
     public var base: RingBase {
         RingBase(
-            packedAvail: UInt16(availNext), wrap: availBits == PackedDescriptor.avail, used: UInt16(usedNext), wrap: usedBits != 0)
+            packedAvail: UInt16(availNext), wrap: availBits == PackedFormat.avail, used: UInt16(usedNext), wrap: usedBits != 0)
     }
 
     /// Chains popped and not yet pushed.
     public var inFlightCount: Int { Int(chainsInFlight) }
 
     /// Chains from the inflight region that `pop` has yet to return.
-    @inlinable public var resubmitCount: Int { Int(resubmitEnd &- resubmitNext) }
-
-    @inlinable
-    @inline(__always)
-    func isBusy(_ id: UInt16) -> Bool {
-        unsafe busyIDs[Int(id >> 6)] >> UInt64(id & 63) & 1 != 0
-    }
-
-    @inlinable
-    @inline(__always)
-    func setBusy(_ id: UInt16) {
-        unsafe busyIDs[Int(id >> 6)] |= 1 << UInt64(id & 63)
-    }
-
-    @inlinable
-    @inline(__always)
-    func clearBusy(_ id: UInt16) {
-        unsafe busyIDs[Int(id >> 6)] &= ~(1 << UInt64(id & 63))
-    }
+    @inlinable public var resubmitCount: Int { Int(resubmitLeft) }
 }
 
 /// The packed ring of the daemon.

@@ -18,9 +18,7 @@ public enum PopResult: Equatable, Sendable {
 public enum ChainFault: UInt8, Error, Equatable, Sendable, CaseIterable, CustomStringConvertible {
     /// A `next` points outside the table.
     case nextOutOfRange
-    /// More descriptors than the table has: a loop.
-    case loop
-    /// More segments than the spill block takes.
+    /// A loop, or more segments than the spill block takes: the walk ends where that is full.
     case tooLong
     /// More than 2^32 bytes (virtio 1.3, 2.7.5).
     case tooManyBytes
@@ -38,15 +36,12 @@ public enum ChainFault: UInt8, Error, Equatable, Sendable, CaseIterable, CustomS
     case indirectTableSize
     /// An indirect table that is not (wholly) in guest memory.
     case unmappedIndirectTable
-    /// The inflight region's copy of the chain is not one the daemon wrote.
-    case damagedInflightEntry
 
     /// The fault as a log line tells it.
     public var description: String {
         switch self {
         case .nextOutOfRange: "a descriptor's next is outside its table"
-        case .loop: "the descriptor chain loops"
-        case .tooLong: "the descriptor chain has too many segments"
+        case .tooLong: "the descriptor chain loops or has too many segments"
         case .tooManyBytes: "the descriptor chain has more than 2^32 bytes"
         case .unmappedBuffer: "a buffer is outside guest memory"
         case .readableAfterWritable: "a readable descriptor follows a writable one"
@@ -55,7 +50,6 @@ public enum ChainFault: UInt8, Error, Equatable, Sendable, CaseIterable, CustomS
         case .indirectWithNext: "an indirect descriptor has NEXT set"
         case .indirectTableSize: "an indirect table is empty or not a multiple of 16 bytes"
         case .unmappedIndirectTable: "an indirect table is outside guest memory"
-        case .damagedInflightEntry: "the inflight region's copy of the chain is damaged"
         }
     }
 }

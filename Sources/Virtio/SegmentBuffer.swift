@@ -27,6 +27,9 @@ public struct SegmentBuffer {
         self.spillCapacity = spillCapacity
     }
 
+    /// Most segments a chain can have here; also the most descriptors a walk looks at.
+    @inlinable var segmentsMax: Int32 { max(capacity, spillCapacity) }
+
     /// Whether the last `pop` needed the spill block.
     @inlinable public var hasSpilled: Bool { unsafe spill == base }
 }

@@ -1,74 +1,115 @@
 public import LinuxSystem
 
 /// Collects the segments of one chain while it is walked, and what the chain's rules need to know of those that came before.
+///
+/// The rings walk with a writer in registers. A variable whose address is taken lives in memory, so the paths that are rare are functions of
+/// their own that take a copy of the writer and give one back.
+///
+/// Safety: `cursor` stays within `segments.base` and `limit`, which is that plus its capacity.
 @frozen
+@safe
 @usableFromInline
 struct SegmentWriter {
-    /// Segments written so far.
-    @usableFromInline var count: Int32 = 0
-    /// Number of readable segments; -1 until the first writable descriptor settles it.
-    @usableFromInline var readableCount: Int32 = -1
+    /// Where the segments go; changed by a spill.
+    @usableFromInline var segments: SegmentBuffer
+    /// Where the next segment goes.
+    @usableFromInline var cursor: UnsafeMutablePointer<IOVector>
+    @usableFromInline var limit: UnsafeMutablePointer<IOVector>
+    /// Bytes so far. Fewer than 2^32 descriptors of less than 2^32 bytes: it cannot overflow.
+    @usableFromInline var length: UInt64 = 0
     /// Bytes of the readable segments, once `readableCount` is settled.
     @usableFromInline var readableLength: UInt64 = 0
-    /// Bytes so far. At most 65536 descriptors of less than 2^32 bytes: it cannot overflow.
-    @usableFromInline var length: UInt64 = 0
+    /// Number of readable segments; -1 until the first writable descriptor settles it.
+    @usableFromInline var readableCount: Int32 = -1
+    /// Descriptors without bytes so far. They make no segments, so the segment buffer does not bound them.
+    @usableFromInline var emptyCount: Int32 = 0
+
+    /// What a function gives back that takes a copy of the writer.
+    @usableFromInline typealias Outcome = (writer: SegmentWriter, result: PopResult)
 
     @inlinable
     @inline(__always)
-    init() {}
+    init(_ segments: SegmentBuffer) {
+        self.segments = segments
+        unsafe cursor = segments.base
+        unsafe limit = segments.base + Int(segments.capacity)
+    }
 
-    /// Adds one buffer; `.chain` means go on.
+    /// Adds one buffer; `.chain` means go on. This is what bounds every walk: each descriptor takes a segment or counts as empty.
     @inlinable
     @inline(__always)
+    mutating func append(_ address: UInt64, _ size: UInt32, _ memory: inout GuestMemoryView) -> PopResult {
+        // The common case: a buffer of at least one byte, wholly in one of the two regions hit last, and room for it.
+        if let place = unsafe memory.translateHot(address, size), unsafe cursor != limit {
+            unsafe cursor.initialize(to: IOVector(base: place, length: Int(truncatingIfNeeded: size)))
+            unsafe cursor += 1
+            length &+= UInt64(size)
+            return .chain
+        }
+        let slow = Self.appendSlowly(self, address, size, &memory)
+        self = slow.writer
+        return slow.result
+    }
+
+    /// Adds a buffer of a third region, or one that spans regions, or an empty one, or one that needs the spill block.
+    @inlinable
+    @inline(never)
+    static func appendSlowly(_ start: SegmentWriter, _ address: UInt64, _ size: UInt32, _ memory: inout GuestMemoryView) -> Outcome {
+        var writer = start
+        if size == 0 {
+            writer.emptyCount += 1
+            return (writer, writer.emptyCount > writer.segments.segmentsMax ? .malformed(.tooLong) : .chain)
+        }
+        writer.length += UInt64(size)
+        var address = address
+        var rest = UInt64(size)
+        while rest > 0 {
+            let piece = unsafe memory.prefix(address, rest)
+            guard let start = piece.baseAddress else { return (writer, .malformed(.unmappedBuffer)) }
+            if unsafe writer.cursor == writer.limit, let refusal = writer.spill() { return (writer, refusal) }
+            unsafe writer.cursor.initialize(to: IOVector(base: start, length: piece.count))
+            unsafe writer.cursor += 1
+            // No overflow: the piece lies in a region, and a region ends below 2^64.
+            address += UInt64(piece.count)
+            rest -= UInt64(piece.count)
+        }
+        return (writer, .chain)
+    }
+
+    /// Moves to the spill block; the reason if that cannot be.
+    @inlinable
+    mutating func spill() -> PopResult? {
+        let count = segments.capacity
+        // After a spill the spill block is all there is.
+        if count >= segments.spillCapacity { return .malformed(.tooLong) }
+        guard let spill = unsafe segments.spill else { return .blocked }
+        unsafe spill.update(from: segments.base, count: Int(count))
+        unsafe segments.base = spill
+        segments.capacity = segments.spillCapacity
+        unsafe cursor = spill + Int(count)
+        unsafe limit = spill + Int(segments.capacity)
+        return nil
+    }
+
+    /// Adds a buffer of a chain whose readable part may or may not be over; for the walks that are not hot.
+    @inlinable
     mutating func append(
-        _ address: UInt64, _ size: UInt32, isWritable: Bool, _ memory: inout GuestMemoryView, _ segments: inout SegmentBuffer
+        _ descriptor: DescriptorCopy, isWritable: Bool, _ memory: inout GuestMemoryView
     ) -> PopResult {
         if isWritable {
             if readableCount < 0 { settle() }
         } else if readableCount >= 0 {
             return .malformed(.readableAfterWritable)
         }
-        length &+= UInt64(size)
-        // The common case: a buffer of at least one byte, wholly in the region hit last, and room for it. `size - 1` makes 0 a huge
-        // number, so that one compare also sends the empty buffer to the slow path.
-        let offset = address &- memory.lastStart
-        if offset < memory.lastSize, UInt64(size) &- 1 < memory.lastSize &- offset, count < segments.capacity {
-            unsafe segments.base[Int(truncatingIfNeeded: count)] = IOVector(
-                base: memory.lastBase + Int(truncatingIfNeeded: offset), length: Int(truncatingIfNeeded: size))
-            count &+= 1
-            return .chain
-        }
-        return appendSlowly(address, size, &memory, &segments)
+        return append(descriptor.address, descriptor.length, &memory)
     }
 
-    /// Adds a buffer of another region, or one that spans regions, or an empty one, or one that needs the spill block.
+    /// Number of segments so far.
     @inlinable
-    @inline(never)
-    mutating func appendSlowly(
-        _ address: UInt64, _ size: UInt32, _ memory: inout GuestMemoryView, _ segments: inout SegmentBuffer
-    ) -> PopResult {
-        var address = address
-        var rest = UInt64(size)
-        while rest > 0 {
-            let piece = unsafe memory.prefix(address, rest)
-            guard let start = piece.baseAddress else { return .malformed(.unmappedBuffer) }
-            if count >= segments.capacity {
-                if unsafe segments.spill == segments.base { return .malformed(.tooLong) }
-                guard let spill = unsafe segments.spill else {
-                    return count < segments.spillCapacity ? .blocked : .malformed(.tooLong)
-                }
-                guard count < segments.spillCapacity else { return .malformed(.tooLong) }
-                unsafe spill.update(from: segments.base, count: Int(count))
-                unsafe segments.base = spill
-                segments.capacity = segments.spillCapacity
-            }
-            unsafe segments.base[Int(count)] = IOVector(base: start, length: piece.count)
-            count += 1
-            // No overflow: the piece lies in a region, and a region ends below 2^64.
-            address += UInt64(piece.count)
-            rest -= UInt64(piece.count)
-        }
-        return .chain
+    @inline(__always)
+    var count: Int32 {
+        // Not pointer subtraction, which would round towards zero at the price of three instructions.
+        Int32(truncatingIfNeeded: unsafe (UInt(bitPattern: cursor) &- UInt(bitPattern: segments.base)) >> 4)
     }
 
     /// Notes that the readable part ends here.
@@ -94,13 +135,11 @@ struct SegmentWriter {
 }
 
 extension DescriptorChain {
-    /// Makes the chain one without a readable part and, when `status` is known and mapped, the byte at that address as its only segment.
+    /// The chain without a readable part and, when `status` is known and mapped, with the byte at that address as its only segment.
     @inlinable
-    mutating func leaveOnlyStatus(_ status: UInt64?, _ memory: inout GuestMemoryView, _ segments: inout SegmentBuffer) {
-        readableCount = 0
-        readableLength = 0
-        writableCount = 0
-        writableLength = 0
+    init(_ handle: ChainHandle, onlyStatus status: UInt64?, _ memory: inout GuestMemoryView, _ segments: SegmentBuffer) {
+        self.init()
+        self.handle = handle
         if let status, let place = unsafe memory.translate(status, 1), segments.capacity > 0 {
             unsafe segments.base[0] = IOVector(base: place, length: 1)
             writableCount = 1

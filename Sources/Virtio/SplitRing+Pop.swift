@@ -5,7 +5,12 @@ extension SplitRing {
     public mutating func pop(
         _ memory: inout GuestMemoryView, _ segments: inout SegmentBuffer, _ chain: inout DescriptorChain
     ) -> PopResult {
-        if resubmitNext != resubmitEnd { return popResubmitted(&memory, &segments, &chain) }
+        if resubmitLeft != 0 {
+            let popped = popResubmitted(&memory, segments)
+            segments = popped.segments
+            chain = popped.chain
+            return popped.result
+        }
         if availNext == availSeen {
             // Acquire: the driver wrote the ring entry and the descriptors before it moved idx (2.7.13.3).
             let index = unsafe availRing.sharedAcquire16(at: 2)
@@ -19,8 +24,17 @@ extension SplitRing {
         if UInt32(head) >= size { return .broken(.headOutOfRange) }
         // A head that comes back while in flight would be completed twice (CVE-2016-5403).
         if unsafe isBusy[Int(head)] != 0 { return .broken(.duplicateBuffer) }
-        let result = walk(head, &memory, &segments, &chain)
-        if case .blocked = result { return .blocked }
+        let first = unsafe MappedTable(base: descriptors).load(UInt32(head))
+        var result = PopResult.chain
+        chain.handle = ChainHandle(id: head)
+        // Shifted by 16 bits, the second word is len and flags, without next.
+        if first.meta << 16 != plainKey || !chain.takePlain(first.address, SplitFormat.self, &memory, segments) {
+            let popped = walk(first, ChainHandle(id: head), &memory, segments)
+            result = popped.result
+            chain = popped.chain
+            segments = popped.segments
+            if case .blocked = result { return .blocked }
+        }
         unsafe isBusy[Int(head)] = 1
         availNext &+= 1
         if let inflight = unsafe inflight {
@@ -37,85 +51,79 @@ extension SplitRing {
 
     @inlinable
     @inline(never)
-    mutating func popResubmitted(
-        _ memory: inout GuestMemoryView, _ segments: inout SegmentBuffer, _ chain: inout DescriptorChain
-    ) -> PopResult {
+    mutating func popResubmitted(_ memory: inout GuestMemoryView, _ buffer: SegmentBuffer) -> PoppedChain {
         // Its mark and counter are in the region already, and it stays busy until it is pushed.
-        let result = walk(unsafe resubmitHeads[Int(resubmitNext)], &memory, &segments, &chain)
-        chain.isResubmitted = true
-        if case .blocked = result { return .blocked }
-        resubmitNext &+= 1
-        return result
+        let head = unsafe resubmitHeads[Int(resubmitEnd - resubmitLeft)]
+        let first = unsafe MappedTable(base: descriptors).load(UInt32(head))
+        let popped = walk(first, ChainHandle(id: head, isResubmitted: true), &memory, buffer)
+        if case .blocked = popped.result { return popped }
+        resubmitLeft -= 1
+        return popped
     }
 
-    /// Follows the chain that begins at `head` and translates its buffers.
+    /// Follows a chain of any shape, whose first descriptor was copied already, and translates its buffers.
     @inlinable
-    @inline(__always)
-    mutating func walk(
-        _ head: UInt16, _ memory: inout GuestMemoryView, _ segments: inout SegmentBuffer, _ chain: inout DescriptorChain
-    ) -> PopResult {
-        chain.handle = ChainHandle(id: head, ringSlots: 1, inflightEntry: head)
-        chain.isResubmitted = false
-        let table = unsafe MappedTable(base: descriptors)
-        var writer = SegmentWriter()
-        var index = UInt32(head)
-        var walked: UInt32 = 1
-        var result: PopResult
-        while true {
-            let descriptor = table.load(index)
-            if descriptor.meta & SplitDescriptor.indirect != 0 {
-                // 2.7.5.3.2: an indirect table may end a chain that began with ordinary descriptors.
-                result =
-                    allowsIndirect
-                    ? writer.appendTable(descriptor, SplitLinks.self, &memory, &segments) : .malformed(.indirectNotNegotiated)
-                break
-            }
-            result = writer.append(
-                descriptor.address, UInt32(truncatingIfNeeded: descriptor.meta),
-                isWritable: descriptor.meta & SplitDescriptor.write != 0, &memory, &segments)
-            guard case .chain = result, descriptor.meta & SplitDescriptor.next != 0 else { break }
-            index = UInt32(truncatingIfNeeded: descriptor.meta >> 48)
-            if index >= size {
-                result = .malformed(.nextOutOfRange)
-                break
-            }
-            if walked >= size {
-                result = .malformed(.loop)
-                break
-            }
-            walked &+= 1
-        }
+    @inline(never)
+    func walk(
+        _ first: DescriptorCopy, _ handle: ChainHandle, _ memory: inout GuestMemoryView, _ segments: SegmentBuffer
+    ) -> PoppedChain {
+        var writer = SegmentWriter(segments)
+        var chain = DescriptorChain()
+        chain.handle = handle
+        var result =
+            SplitFormat.flags(first.meta) & DescriptorFlags.indirect != 0 && allowsIndirect
+            ? writer.appendTable(first, SplitFormat.self, &memory)
+            : writer.walkLinked(unsafe MappedTable(base: descriptors), size, first, isIndirect: !allowsIndirect, &memory)
         if case .chain = result { result = writer.finish(&chain) }
-        if case .malformed = result { findStatus(head, &memory, &segments, &chain) }
-        return result
+        if case .malformed(let fault) = result {
+            if fault == .nestedIndirect, !allowsIndirect { result = .malformed(.indirectNotNegotiated) }
+            chain = findStatus(handle, &memory, writer.segments)
+        }
+        return PoppedChain(result, chain, writer.segments)
     }
 
     /// Looks for the status byte of a malformed chain: the last writable byte, if the chain ends and that byte is mapped. The second walk
     /// reads the descriptors again, but nothing of the first one is used with it.
     @inlinable
     @inline(never)
-    func findStatus(_ head: UInt16, _ memory: inout GuestMemoryView, _ segments: inout SegmentBuffer, _ chain: inout DescriptorChain) {
+    func findStatus(_ handle: ChainHandle, _ memory: inout GuestMemoryView, _ segments: SegmentBuffer) -> DescriptorChain {
         let table = unsafe MappedTable(base: descriptors)
-        let walkedMax = UInt32(max(segments.capacity, segments.spillCapacity))
-        var index = UInt32(head)
+        var index = UInt32(handle.id)
         var last: UInt64?
         var ends = false
-        for _ in 0..<min(size, walkedMax) {
+        for _ in 0..<segments.segmentsMax {
             let descriptor = table.load(index)
-            if descriptor.meta & SplitDescriptor.indirect != 0 {
-                let status = SegmentWriter.lastWritableByte(inTable: descriptor, walkedMax: walkedMax, SplitLinks.self, &memory)
-                ends = status != nil
-                last = status
-                break
-            }
-            last = SegmentWriter.lastByte(of: descriptor, isWritable: descriptor.meta & SplitDescriptor.write != 0) ?? last
-            if descriptor.meta & SplitDescriptor.next == 0 {
+            let flags = SplitFormat.flags(descriptor.meta)
+            if flags & DescriptorFlags.indirect != 0 {
+                last = SegmentWriter.lastWritableByte(
+                    inTable: descriptor, walkedMax: segments.segmentsMax, SplitFormat.self, &memory)
                 ends = true
                 break
             }
-            index = UInt32(truncatingIfNeeded: descriptor.meta >> 48)
+            last = SegmentWriter.lastByte(of: descriptor, isWritable: flags & DescriptorFlags.write != 0) ?? last
+            if flags & DescriptorFlags.next == 0 {
+                ends = true
+                break
+            }
+            index = flags >> 16
             if index >= size { break }
         }
-        chain.leaveOnlyStatus(ends ? last : nil, &memory, &segments)
+        return DescriptorChain(handle, onlyStatus: ends ? last : nil, &memory, segments)
+    }
+}
+
+/// What the rare ways to a chain give back, so that nobody takes the address of the caller's variables.
+@frozen
+@usableFromInline
+struct PoppedChain {
+    @usableFromInline var result: PopResult
+    @usableFromInline var chain: DescriptorChain
+    @usableFromInline var segments: SegmentBuffer
+
+    @inlinable
+    init(_ result: PopResult, _ chain: DescriptorChain, _ segments: SegmentBuffer) {
+        self.result = result
+        self.chain = chain
+        self.segments = segments
     }
 }

@@ -1,7 +1,7 @@
 /// The device's side of a split virtqueue (virtio 1.3, 2.7).
 ///
 /// ```
-/// descriptor table   16 bytes each, see SplitDescriptor
+/// descriptor table   16 bytes each, see SplitFormat
 /// avail ring         flags u16, idx u16, ring u16[size], used_event u16
 /// used ring          flags u16, idx u16, ring {id u32, len u32}[size], avail_event u16
 /// ```
@@ -29,6 +29,8 @@ public struct SplitRing<Observer: StoreObserver>: Virtqueue {
     @usableFromInline var usedSignalled: UInt16
     @usableFromInline var hasEventIndex: Bool
     @usableFromInline var allowsIndirect: Bool
+    /// A descriptor with this second word, shifted by 16 bits, names an indirect table of 48 bytes, see `takePlain`.
+    @usableFromInline let plainKey: UInt64
     @usableFromInline var notifiesOnEmpty: Bool
     /// The driver may have missed the notification for what an earlier daemon published: the first answer is yes.
     @usableFromInline var mustNotify: Bool
@@ -38,8 +40,8 @@ public struct SplitRing<Observer: StoreObserver>: Virtqueue {
     @usableFromInline let stagedHeads: UnsafeMutablePointer<UInt16>
     /// Heads to resubmit, in order.
     @usableFromInline let resubmitHeads: UnsafeMutablePointer<UInt16>
-    @usableFromInline var resubmitNext: Int32
     @usableFromInline var resubmitEnd: Int32
+    @usableFromInline var resubmitLeft: Int32
     /// The queue's part of the inflight region, see SplitInflight.
     @usableFromInline let inflight: UnsafeMutableRawPointer?
     /// The inflight region's last_batch_head, as this ring will store it.
@@ -77,6 +79,8 @@ public struct SplitRing<Observer: StoreObserver>: Virtqueue {
         mask = UInt16(queueSize - 1)
         hasEventIndex = configuration.features.contains(.ringEventIndex)
         allowsIndirect = configuration.features.contains(.ringIndirectDescriptors)
+        // Without INDIRECT_DESC a key that no descriptor has: a flag bit below the shift is always 0.
+        plainKey = allowsIndirect ? (48 | 4 << 32) << 16 : 1
         notifiesOnEmpty = configuration.features.contains(.notifyOnEmpty)
         mustNotify = true
 
@@ -91,8 +95,8 @@ public struct SplitRing<Observer: StoreObserver>: Virtqueue {
         unsafe inflight = configuration.inflight?.base
         lastBatchHead = 0
         counter = 0
-        resubmitNext = 0
         resubmitEnd = 0
+        resubmitLeft = 0
         // The used index is ours; it lives in guest memory because the next device instance reads it there (2.7.8).
         let usedIndex = unsafe usedRing.shared16(at: 2)
         usedPublished = usedIndex
@@ -115,6 +119,7 @@ public struct SplitRing<Observer: StoreObserver>: Virtqueue {
                     unsafe isBusy[Int(head)] = 1
                 }
                 resubmitEnd = Int32(taken)
+                resubmitLeft = resubmitEnd
             }
         }
         strayCount = taken - Int(resubmitEnd)
@@ -144,7 +149,7 @@ public struct SplitRing<Observer: StoreObserver>: Virtqueue {
     public var inFlightCount: Int { Int(availNext &- usedStaged) - strayCount - resubmitCount }
 
     /// Chains from the inflight region that `pop` has yet to return.
-    @inlinable public var resubmitCount: Int { Int(resubmitEnd &- resubmitNext) }
+    @inlinable public var resubmitCount: Int { Int(resubmitLeft) }
 }
 
 /// The split ring of the daemon.

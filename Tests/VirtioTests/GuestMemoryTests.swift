@@ -44,6 +44,7 @@ struct GuestMemoryTests {
             ([(0, 16, 0), (UInt64.max - 0xfff, 0x1000, 0)], .addressOverflow(1)),
             ([(0, 0x1000, UInt64.max - 1)], .addressOverflow(0)),
             ([(1, UInt64.max, 0)], .addressOverflow(0)),
+            ([(0, 1 << 61 + 1, 0)], .addressOverflow(0)),
         ] as [([(UInt64, UInt64, UInt64)], GuestMemoryError)])
     func refusal(table: [(UInt64, UInt64, UInt64)], error: GuestMemoryError) throws {
         let regions = try table.map { try region($0.0, $0.1, frontend: $0.2) }

@@ -47,16 +47,16 @@ struct HostileChain: CustomTestStringConvertible, Sendable {
     }
 
     static let chains: [HostileChain] = [
-        HostileChain("a descriptor that is its own next", .loop) { driver, address, _ in
+        HostileChain("a descriptor that is its own next", .tooLong) { driver, address, _ in
             driver.write(0, address: address, length: 1, flags: Flags.next, next: 0)
             return 0
         },
-        HostileChain("a loop of two", .loop) { driver, address, _ in
+        HostileChain("a loop of two", .tooLong) { driver, address, _ in
             driver.write(0, address: address, length: 1, flags: Flags.next, next: 1)
             driver.write(1, address: address, length: 1, flags: Flags.next, next: 0)
             return 0
         },
-        HostileChain("a loop of empty descriptors", .loop) { driver, address, _ in
+        HostileChain("a loop of empty descriptors", .tooLong) { driver, address, _ in
             driver.write(0, address: address, length: 0, flags: Flags.next, next: 0)
             return 0
         },
@@ -68,7 +68,7 @@ struct HostileChain: CustomTestStringConvertible, Sendable {
             driver.write(0, address: address, length: 1, flags: Flags.next, next: 65535)
             return 0
         },
-        HostileChain("a loop in an indirect table", .loop) { driver, address, offset in
+        HostileChain("a loop in an indirect table", .tooLong) { driver, address, offset in
             driver.write(0, at: offset, address: address + 0x200, length: 1, flags: Flags.next, next: 1)
             driver.write(1, at: offset, address: address + 0x200, length: 1, flags: Flags.next, next: 0)
             driver.write(0, address: address, length: 32, flags: Flags.indirect)

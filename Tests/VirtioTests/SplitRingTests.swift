@@ -57,7 +57,6 @@ struct SplitRingTests {
         #expect(bench.fixture.pop() == .chain)
         let chain = bench.fixture.segments.chain
         #expect(chain.handle.id == head)
-        #expect(chain.handle.ringSlots == 1)
         #expect(chain.readableCount == 2)
         #expect(chain.writableCount == 1)
         #expect(chain.readableLength == 116)
