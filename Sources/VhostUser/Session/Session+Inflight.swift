@@ -75,11 +75,15 @@ extension Session {
         }
     }
 
-    /// A ring's part of the region; nil without a region, or when the region was made for fewer rings.
+    /// A ring's part of the region; nil without a region, or when the region was made for fewer or smaller rings.
     func inflightPart(_ index: Int, _ ringSize: Int) throws(Refusal) -> InflightPart? {
         guard let inflight, index < inflight.queueCount else { return nil }
         guard ringSize <= inflight.queueSize else {
-            throw Refusal(.invalidValue, "ring \(index) has \(ringSize) descriptors, the inflight region room for \(inflight.queueSize)")
+            // QEMU asks for a region of its queue-size property, and SeaBIOS under QEMU 10 then sets up a larger ring: it must run.
+            warnOnce(
+                FrontendRequest.setInflightDescriptor.rawValue,
+                "ring \(index) runs without tracking: it has \(ringSize) descriptors, the inflight region room for \(inflight.queueSize)")
+            return nil
         }
         let layout = inflight.layout(isPacked: features.contains(.ringPacked))
         guard layout.regionBytes <= inflight.mappedByteCount else {
