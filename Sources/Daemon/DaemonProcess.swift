@@ -121,7 +121,8 @@ public final class DaemonProcess {
         }
         makeFolder(settings.socketFolder)
         let registry = ExportRegistry(
-            pollers: pollers, stateDirectory: stateDirectory, socketFolder: settings.socketFolder, makeLog: makeLog)
+            pollers: pollers, stateDirectory: stateDirectory, socketFolder: settings.socketFolder,
+            drainTimeoutNanoseconds: settings.drainTimeoutNanoseconds, makeLog: makeLog)
         self.registry = registry
         // Exports come before the control socket and before anything that could fail or take its time: virtual machines wait for them.
         if let single = settings.single {

@@ -26,6 +26,8 @@ final class ExportRegistry {
     private let stateDirectory: StateDirectory?
     /// The folder of sockets whose path nobody gave.
     private let socketFolder: String
+    /// How long a removal waits for requests in flight.
+    private let drainTimeoutNanoseconds: UInt64
     private let log: Logger
     private let makeLog: (String) -> Logger
     private var entries: [String: Entry] = [:]
@@ -36,7 +38,11 @@ final class ExportRegistry {
     /// Told of the events of every export.
     var onEvent: (@ControlActor (String, ExportEvent) -> Void)?
 
-    init(pollers: PollerGroup, stateDirectory: StateDirectory?, socketFolder: String, makeLog: @escaping (String) -> Logger) {
+    init(
+        pollers: PollerGroup, stateDirectory: StateDirectory?, socketFolder: String, drainTimeoutNanoseconds: UInt64,
+        makeLog: @escaping (String) -> Logger
+    ) {
+        self.drainTimeoutNanoseconds = drainTimeoutNanoseconds
         self.pollers = pollers
         self.stateDirectory = stateDirectory
         self.socketFolder = socketFolder
@@ -261,9 +267,27 @@ final class ExportRegistry {
         return try show(name)
     }
 
-    /// Removes an export; true when the configuration file brings it back.
+    /// Removes an export; true when the configuration file brings it back. Requests in flight are waited for, bounded: an export whose disk
+    /// does not answer is removed when it does.
     func delete(_ name: String, force: Bool) async throws(ControlError) -> Bool {
         let entry = try begin(name)
+        let removal = Task { @ControlActor () -> Result<Void, ControlError> in
+            do throws(ControlError) {
+                return .success(try await remove(entry, force: force))
+            } catch {
+                return .failure(error)
+            }
+        }
+        guard let result = await ControlActor.value(of: removal, within: drainTimeoutNanoseconds) else {
+            let message = "requests of export '\(name)' are still in flight"
+            throw ControlError(.busy, message, field: "name", hint: "it serves no more and is removed when its disk has answered them")
+        }
+        try result.get()
+        return entry.origin == .configuration
+    }
+
+    private func remove(_ entry: Entry, force: Bool) async throws(ControlError) {
+        let name = entry.parameters.name
         defer { entries[name]?.isBusy = false }
         entries[name]?.state = .stopping
         do throws(ExportError) {
@@ -277,7 +301,6 @@ final class ExportRegistry {
         if entry.origin == .control, let stateDirectory {
             try await Worker.run { () throws(ControlError) in try stateDirectory.remove(name) }
         }
-        return entry.origin == .configuration
     }
 
     /// Takes no more calls and ends every export; their definitions stay.

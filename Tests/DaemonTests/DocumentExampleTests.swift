@@ -27,6 +27,15 @@ struct DocumentExampleTests {
         if Self.isRecording { try Data(lines.joined(separator: "\n").utf8).write(to: Self.document) }
     }
 
+    /// The error that the document shows is the one a daemon gives.
+    @Test func errorIsThatOfADaemon() throws {
+        let text = try String(contentsOf: Self.document, encoding: .utf8)
+        let block = try #require(text.firstMatch(of: /```json\n(.*)\n```/)?.1)
+        let shown = try JSONText.decode(ControlError.self, from: try JSONParser.parse(Array(block.utf8)))
+        let daemon = try RunningDaemon()
+        #expect(try daemon.refusal(.exportCreate, ["name": "a", "backing": "null:1G", "queues": 300]) == shown)
+    }
+
     /// The answer with what differs from run to run and from machine to machine put in one form.
     private static func shown(_ line: String, method: String, _ daemon: RunningDaemon) -> String {
         if method == MethodName.discover.rawValue { return #"{"id":1,"jsonrpc":"2.0","result":{ ... openrpc.json ... }}"# }
