@@ -17,6 +17,8 @@ public final class Export {
     var disk: Disk { device.disk }
     private var listener: ExportListener?
     private(set) var connection: ExportConnection?
+    /// A front-end that came while the last one's rings were still being stopped.
+    private var next: FileDescriptor?
     private var isShutDown = false
 
     /// Checks the configuration, opens the backing (on a worker thread: a disk may take its time) and makes the export. Nobody can connect
@@ -76,6 +78,11 @@ public final class Export {
 
     private func accept(_ socket: FileDescriptor) {
         let peer = try? UnixSocket.peer(of: socket)
+        if let connection, connection.isEnding, !isShutDown {
+            // A front-end that reconnects must not be turned away because its old connection's last requests are not done yet.
+            next = socket
+            return
+        }
         guard connection == nil, !isShutDown else {
             tell(.refusedSecondFrontend(processID: peer?.process))
             return
@@ -93,6 +100,10 @@ public final class Export {
         connection = nil
         disk.reset()
         tell(.disconnected(reason: reason))
+        if let next {
+            self.next = nil
+            accept(next)
+        }
     }
 
     func tell(_ event: ExportEvent) { onEvent?(event) }
@@ -113,6 +124,7 @@ public final class Export {
                 hint: "stop the virtual machine, or delete with --force")
         }
         isShutDown = true
+        next = nil
         listener?.close()
         listener = nil
         await connection?.close(reason: "the export was removed")

@@ -28,6 +28,16 @@ final class ExportConnection {
     /// What the session has negotiated.
     var session: Session { link.session }
 
+    /// Whether the front-end hung up, also when the event loop has not come to it yet, or is being sent away.
+    var isEnding: Bool {
+        if hasEnded { return true }
+        guard let poller = try? Epoll(), (try? poller.add(link.socket.rawValue, .peerClosed, token: 0)) != nil else { return false }
+        // unsafe: one event on the stack, for this call.
+        return unsafe withUnsafeTemporaryAllocation(of: Epoll.Ready.self, capacity: 1) { ready in
+            unsafe poller.wait(into: ready, timeoutNanoseconds: 0) > 0
+        }
+    }
+
     /// Sends the front-end away; returns when none of its rings run and its memory is let go.
     func close(reason: String) async {
         await withCheckedContinuation { continuation in
