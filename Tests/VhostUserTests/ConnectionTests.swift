@@ -176,6 +176,23 @@ import VhostUser
         #expect(received == sent)
     }
 
+    @Test("A message larger than the socket's buffer goes in parts, and its descriptors go with the first only")
+    func parts() throws {
+        let (first, second) = try UnixSocket.pair()
+        let here = MessageConnection(first, receiving: .requests)
+        let peer = MessageConnection(second, receiving: .replies, payloadByteCountMax: 4 << 20)
+        let payload = (0..<2 << 20).map { UInt8(truncatingIfNeeded: $0 >> 8) }
+        try here.send(Message(.getConfig).reply(.opaque(payload), descriptors: [try EventFD().descriptor]))
+        #expect(here.hasOutgoing)
+        var message = try peer.receive()
+        while message == nil {
+            try here.flush()
+            message = try peer.receive()
+        }
+        #expect(message?.payload == payload)
+        #expect(message?.descriptors.count == 1)
+    }
+
     @Test("A peer that does not read loses the connection, not our memory")
     func outgoingLimit() throws {
         let (first, second) = try UnixSocket.pair()

@@ -172,6 +172,15 @@ import Virtio
         #expect(frontend.device.configurations[0]?.inflight != nil)
     }
 
+    @Test("Asking again forgets the region there was, also when there is no new one")
+    func asksAgain() throws {
+        let frontend = frontend()
+        let (_, _) = try get(frontend)
+        #expect(try get(frontend, queues: 0).1.isEmpty)
+        #expect(try start(frontend, 0) == 0)
+        #expect(frontend.device.configurations[0] != nil && frontend.device.configurations[0]?.inflight == nil)
+    }
+
     @Test("A region that comes while a ring runs is for its next start")
     func whileRunning() throws {
         let frontend = frontend()

@@ -63,6 +63,23 @@ import Virtio
         #expect(isDone)
     }
 
+    @Test("However many messages come while an answer is pending, they stay in the socket")
+    func floodWhilePending() throws {
+        let server = try TestServer()
+        try server.negotiate()
+        try server.startRing()
+        server.device.holds = true
+        try server.front.send(Message(.getVringBase, .vringState(VringState(index: 0, number: 0))))
+        for _ in 0..<50 { try server.front.send(Message(.getQueueCount)) }
+        for _ in 0..<5 { server.pump() }
+        #expect(server.closure == nil)
+        server.device.release()
+        for _ in 0..<5 { server.pump() }
+        var answers = 0
+        while try server.front.receive() != nil { answers += 1 }
+        #expect(answers == 51)
+    }
+
     @Test("Messages sent before the end are handled before it")
     func lastWords() throws {
         let server = try TestServer()
