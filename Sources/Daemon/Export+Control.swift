@@ -83,7 +83,17 @@ extension ControlError {
             case (.system, "backing"): .backing
             case (.system, _): .system
             }
-        self.init(kind, error.message, field: error.field.map(Self.snakeCase), hint: error.hint)
+        let hint = error.hint.isEmpty ? Self.generalHint(error) : error.hint
+        self.init(kind, error.message, field: error.field.map(Self.snakeCase), hint: hint)
+    }
+
+    /// What can be said when the refusal itself says nothing.
+    private static func generalHint(_ error: ExportError) -> String {
+        switch error.kind {
+        case .invalid where error.field == "backing": "its size must be a positive multiple of the block size"
+        case .system: "the kernel's log (dmesg) may tell more"
+        default: "see docs/control-api.md"
+        }
     }
 
     /// `socketGroup` as the control socket writes it: `socket_group`.

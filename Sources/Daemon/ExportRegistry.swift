@@ -255,7 +255,9 @@ final class ExportRegistry {
         do throws(ExportError) {
             try await export.resize(to: size.bytes)
         } catch {
-            throw ControlError(error)
+            guard error.kind == .invalid else { throw ControlError(error) }
+            throw ControlError(
+                .invalidParameters, error.message, field: "size", hint: "give a multiple of \(export.status.blockSize) bytes")
         }
         // A file and a device keep their size themselves, the size of a null backing is part of the definition.
         if entry.parameters.backing.hasPrefix("null:") {

@@ -135,6 +135,21 @@ struct ExportRefusalTests {
         #expect(try daemon.refusal(.exportAttach, ["name": "nobody", "format": "qemu"]).kind == .notFound)
     }
 
+    @Test func sizesThatCannotBe() throws {
+        let daemon = try RunningDaemon()
+        let image = try daemon.folder.image("disk.raw", size: 1 << 20)
+        _ = try daemon.call(ExportCreate.self, ExportParameters(name: "file", backing: image, blockSize: 4096))
+        _ = try daemon.call(ExportCreate.self, ExportParameters(name: "null", backing: "null:1M"))
+        for (name, size) in [("file", 4096 + 512), ("null", 1000)] {
+            let error = try daemon.refusal(.exportResize, ["name": .string(name), "size": .integer(Int64(size))])
+            #expect(error.kind == .invalidParameters && error.data?.field == "size" && error.message.contains("\(size)"), "\(error)")
+            #expect(error.data?.hint?.contains("multiple of") == true)
+            #expect(try daemon.call(ExportShow.self, .init(name: name)).size == 1 << 20)
+        }
+        #expect(try daemon.call(ExportResize.self, .init(name: "file", size: ByteSize(2 << 20))).size == 2 << 20)
+        #expect(try FileStatus.atPath(image)?.size == 2 << 20)
+    }
+
     @Test func deleteAsksForForceWhileConnected() throws {
         let daemon = try RunningDaemon()
         let export = try daemon.call(ExportCreate.self, ExportParameters(name: "a", backing: "null:1M"))
