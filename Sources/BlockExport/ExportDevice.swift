@@ -84,8 +84,8 @@ final class ExportDevice: @ControlActor SessionDevice {
         let completion = HandedOver(completion)
         let done: @ControlActor () -> Void = { completion.value() }
         switch change {
-        case .kick(let kick, _):
-            queue.onPoller({ loop, token in loop.replaceKick(token, kick) }, completion: done)
+        case .kick(let kick, let isPolled):
+            queue.onPoller({ loop, token in loop.replaceKick(token, isPolled ? nil : kick) }, completion: done)
         case .call(let call):
             queue.onPoller({ loop, token in loop.replaceCall(token, call) }, completion: done)
         case .kicked:
