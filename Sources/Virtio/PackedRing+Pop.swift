@@ -106,6 +106,7 @@ extension PackedRing {
     ) -> PopResult {
         if flags & DescriptorFlags.indirect != 0 {
             guard allowsIndirect else { return .malformed(.indirectNotNegotiated) }
+            if writer.readableCount < 0 { return writer.appendTable(descriptor, PackedFormat.self, &memory) }
             let slow = SegmentWriter.appendTableSlowly(writer, descriptor, PackedFormat.self, &memory)
             writer = slow.writer
             return slow.result

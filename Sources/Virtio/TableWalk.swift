@@ -1,5 +1,5 @@
 extension SegmentWriter {
-    /// Walks the indirect table that a chain's first descriptor names.
+    /// Walks an indirect table that begins a chain, or follows readable descriptors only.
     @inlinable
     @inline(__always)
     mutating func appendTable<Format: DescriptorFormat>(

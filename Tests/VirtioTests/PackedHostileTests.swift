@@ -39,11 +39,26 @@ struct HostilePackedChain: CustomTestStringConvertible, Sendable {
         table("indirect length 0", .indirectTableSize, bytes: 0),
         table("indirect length 8", .indirectTableSize, bytes: 8),
         table("an indirect table outside memory", .unmappedIndirectTable, bytes: 32, address: 0x7000_0000_0000),
-        table("INDIRECT without the feature", .indirectNotNegotiated, bytes: 32, hasStatus: true, features: .version1),
+        HostilePackedChain("INDIRECT without the feature", .indirectNotNegotiated, hasStatus: true, features: .version1) {
+            driver, good, offset in
+            // As plain as can be, so that the hot path sees it too.
+            driver.writeTable([.readable(good + 0x200, 16), .writable(good + 0x200, 16), .writable(good + 0x300, 1)], at: offset)
+            driver.put([(good, 48, Flags.indirect)], id: 5)
+        },
         table("indirect and NEXT", .indirectWithNext, bytes: 32, flags: Flags.indirect | Flags.next, hasStatus: true),
         HostilePackedChain("an indirect table in an indirect table", .nestedIndirect) { driver, good, offset in
             driver.write(0, at: offset, address: good + 0x200, length: 16, id: 0, flags: Flags.indirect)
             driver.put([(good, 16, Flags.indirect)], id: 5)
+        },
+        HostilePackedChain("a readable buffer after a writable one in an indirect table", .readableAfterWritable, hasStatus: true) {
+            driver, good, offset in
+            driver.writeTable([.readable(good, 16), .writable(good, 1), .readable(good, 1)], at: offset)
+            driver.put([(good, 48, Flags.indirect)], id: 5)
+        },
+        HostilePackedChain("an indirect table behind a writable descriptor holds a readable one", .readableAfterWritable, slots: 2) {
+            driver, good, offset in
+            driver.writeTable([.readable(good, 16)], at: offset)
+            driver.put([(good, 1, Flags.next | Flags.write), (good, 16, Flags.indirect)], id: 5)
         },
         HostilePackedChain("a table with more segments than the spill block takes", .tooLong) { driver, good, offset in
             driver.writeTable((0..<65).map { _ in .readable(good, 1) }, at: offset)

@@ -98,8 +98,16 @@ struct HostileChain: CustomTestStringConvertible, Sendable {
         table("an indirect table at the end of the address space", .unmappedIndirectTable, bytes: 32, address: UInt64.max - 7),
         HostileChain("INDIRECT without the feature", .indirectNotNegotiated, hasStatus: true, features: .version1) {
             driver, address, offset in
-            driver.writeTable([.readable(address + 0x200, 16), .writable(address + 0x300, 1)], at: offset)
-            driver.write(0, address: address, length: 32, flags: Flags.indirect)
+            // As plain as can be, so that the hot path sees it too.
+            driver.writeTable(
+                [.readable(address + 0x200, 16), .writable(address + 0x200, 16), .writable(address + 0x300, 1)], at: offset)
+            driver.write(0, address: address, length: 48, flags: Flags.indirect)
+            return 0
+        },
+        HostileChain("next leaves the table behind a writable descriptor: no status byte is guessed", .nextOutOfRange) {
+            driver, address, _ in
+            driver.write(0, address: address, length: 16, flags: Flags.next, next: 1)
+            driver.write(1, address: address, length: 16, flags: Flags.write | Flags.next, next: 8)
             return 0
         },
         before("an unmapped buffer", .unmappedBuffer, address: 0x7000_0000_0000, length: 1),
