@@ -39,7 +39,7 @@ fmt: ## formats the Swift sources
 
 bench: build ## measures vhublkd beside qemu-storage-daemon on this machine
 	@$(TESTBED)/setup.sh test
-	@$(TESTBED)/bench.sh
+	@bench/compare.sh
 
 install: build ## installs programs, manual pages, completions and the systemd unit (PREFIX=/usr/local, DESTDIR=)
 	@deploy/install.sh '$(PREFIX)' '$(DESTDIR)' $(PRODUCTS)/release

@@ -36,6 +36,8 @@ final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueue {
                 ring: device, channel: channel, counters: setup.counters, disk: setup.disk, slots: slots, memory: ring.memory.view,
                 completions: completions, features: ring.features, callDescriptor: ring.call?.rawValue ?? -1))
         super.init(identity: setup.identity, counters: setup.counters, pollMode: setup.pollMode, kick: ring.isPolled ? nil : ring.kick)
+        // A daemon that died after it published and before it signalled owes the driver a notification; a spurious one harms nobody.
+        unsafe core.pointee.notify()
     }
 
     deinit {
