@@ -55,7 +55,7 @@ public final class Backing: Sendable {
     /// Whether a flush has nothing to do: the data is in memory that no power keeps, and in no cache above it.
     let flushIsFree: Bool
     private let sizeNow: Atomic<UInt64>
-    private let held = Mutex<BackingLock?>(nil)
+    private let held = Locked<BackingLock?>(nil)
 
     /// Size in bytes as it was last seen; a multiple of nothing in particular.
     public var size: UInt64 { sizeNow.load(ordering: .relaxed) }

@@ -1,5 +1,4 @@
 import LinuxSystem
-import Synchronization
 
 /// A thread that does one backing's slow operations, those that no engine can do asynchronously, one after the other. It starts with the
 /// first of them and ends when there have been none for a while; a backing that is stuck holds up no other.
@@ -18,7 +17,7 @@ final class SlowWorker: Sendable {
         var operations = OperationQueue()
     }
 
-    private let state = Mutex(State())
+    private let state = Locked(State())
     private let available = Semaphore()
     private let target: SlowTarget
 

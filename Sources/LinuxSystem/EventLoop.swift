@@ -1,5 +1,4 @@
 import Glibc
-import Synchronization
 
 /// An epoll loop on a thread of its own that is also a Swift executor: what runs on it is called back when descriptors are ready and when
 /// time has passed, and `await`s in between. The control thread is the one loop of the daemon, `EventLoop.control`.
@@ -28,7 +27,7 @@ public final class EventLoop: SerialExecutor {
     private let epoll: Epoll
     private let wakeUp: EventFD
     private let own = Own()
-    private let shared = Mutex(Shared())
+    private let shared = Locked(Shared())
     private static let wakeUpToken: UInt64 = 0
 
     init(name: String) {

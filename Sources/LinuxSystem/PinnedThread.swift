@@ -1,6 +1,5 @@
 import CLinux
 import Glibc
-import Synchronization
 
 /// A thread of its own, on one CPU where asked: pollers and the control loop run on these, never on Swift's cooperative pool.
 ///
@@ -19,7 +18,7 @@ public final class PinnedThread: Sendable {
     }
 
     private let thread: pthread_t
-    private let isJoined = Mutex(false)
+    private let isJoined = Locked(false)
 
     /// Starts a thread that runs `body` once. `name` is cut to the 15 bytes Linux keeps; `cpu` fixes the thread to one CPU, which must be
     /// one the process may use. Without it the thread runs wherever the process's first thread may, whoever creates it.

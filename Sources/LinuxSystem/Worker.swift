@@ -1,5 +1,3 @@
-import Synchronization
-
 /// Runs slow work (opening files, resolving names, anything that may wait for a disk) off the control thread, on a few threads of its own:
 /// Swift's cooperative pool must not be blocked.
 public enum Worker {
@@ -27,7 +25,7 @@ private final class WorkQueue: Sendable {
         var idleCount = 0
     }
 
-    private let state = Mutex(State())
+    private let state = Locked(State())
     private let available = Semaphore()
     private let threadCountMax: Int
 

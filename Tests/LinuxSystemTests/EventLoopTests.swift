@@ -1,3 +1,4 @@
+import Glibc
 import LinuxSystem
 import Testing
 
@@ -80,6 +81,38 @@ struct EventLoopTests {
         }
         #expect(fired == [1, 3, 5])
         #expect(MonotonicClock.now() - start >= 5_000_000)
+    }
+
+    @ControlActor @Test("Signals come to the loop as calls")
+    func signals() async throws {
+        let record = Record()
+        let registration = try EventLoop.control.register(signals: [SIGUSR1, SIGUSR2]) { record.numbers.append(Int($0)) }
+        // Directed at this thread, which has all signals blocked: no other thread can be hit by them.
+        pthread_kill(pthread_self(), SIGUSR2)
+        pthread_kill(pthread_self(), SIGUSR1)
+        await ControlActor.sleep(nanoseconds: 5_000_000)
+        #expect(record.numbers.sorted() == [Int(SIGUSR1), Int(SIGUSR2)])
+        registration.cancel()
+    }
+
+    @ControlActor @Test("What a handler waits for can be changed")
+    func interest() async throws {
+        let (near, far) = try UnixSocket.pair()
+        let record = Record()
+        let registration = try EventLoop.control.register(near, interest: .write) { readiness in
+            record.numbers.append(readiness.canWrite ? 1 : 2)
+            if readiness.canWrite { try? record.registrations.first?.setInterest([]) }
+        }
+        record.registrations = [registration]
+        await ControlActor.sleep(nanoseconds: 5_000_000)
+        #expect(record.numbers == [1])
+        try registration.setInterest(.read)
+        await ControlActor.sleep(nanoseconds: 2_000_000)
+        #expect(record.numbers == [1])
+        UnixSocket.shutdown(far)
+        await ControlActor.sleep(nanoseconds: 5_000_000)
+        #expect(record.numbers.count > 1)
+        registration.cancel()
     }
 
     @ControlActor @Test("The result of a worker and error come back to the control thread")
