@@ -30,7 +30,7 @@ struct UnixSocketTests {
         #expect(!answer.received.lostDescriptors)
         EventFD(adopting: answer.received.descriptors[1]).signal()
         #expect(event.drain() == 1)
-        #expect(fcntl(answer.received.descriptors[0].rawValue, F_GETFD) == FD_CLOEXEC)
+        withExtendedLifetime(answer) { #expect(fcntl(answer.received.descriptors[0].rawValue, F_GETFD) == FD_CLOEXEC) }
     }
 
     @Test("Descriptors beyond those asked for are closed and reported as lost")

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Builds all tests in release and runs them; the last line is the test runner's own.
+# Runs all tests, as coverage.sh built them: assertions on. What guests and clients meet in them are the release programs of build.sh. The
+# last line is the test runner's own.
 # shellcheck source=Tests/testbed/lib.sh
 source "$(dirname "$0")/lib.sh"
 
 cd "$root"
-step "all tests, built in release" swift build -c release --build-tests -Xswiftc -enable-testing
-exec swift test -c release --skip-build -Xswiftc -enable-testing
+exec swift test --skip-build --scratch-path .build/coverage --enable-code-coverage
