@@ -133,8 +133,9 @@ final class Disk: Sendable {
         return abilities
     }
 
-    /// Most segments offered: a request of 1 MiB that is not aligned to its pages still fits.
-    private static let segmentCountMax: UInt32 = 257
+    /// Most segments offered: what a ring of 128 descriptors, QEMU's default, can hold beside the header and the status byte. Linux builds
+    /// requests of that many segments whatever the size of its ring, and without indirect tables a larger one waits for ever.
+    private static let segmentCountMax: UInt32 = 126
     /// Largest segment offered, in bytes: a request of one such segment is as much as the kernel takes at once.
     private static let segmentSizeMax: UInt32 = 1 << 30
 
