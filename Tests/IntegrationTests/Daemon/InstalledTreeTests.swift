@@ -93,8 +93,11 @@ extension Integration {
                 let disk = ServedDisk(name: "one", image: folder + "/one.raw", socket: folder + "/one.sock")
                 try await Image.make(disk.image, mebibytes: 8)
                 try await Image.fillWithRandomData(disk.image, mebibytes: 8)
+                // The daemon holds the image against other users: a copy is compared.
+                let copy = folder + "/copy.raw"
+                try await Program.succeed("cp", [disk.image, copy])
                 let compare = [
-                    "compare", "--image-opts", LibblkioTests.options(disk), "driver=raw,file.driver=file,file.filename=\(disk.image)",
+                    "compare", "--image-opts", LibblkioTests.options(disk), "driver=raw,file.driver=file,file.filename=\(copy)",
                 ]
                 try await Program.with(Places.product("vhublkd"), ["--socket-path=\(disk.socket)", "--blk-file=\(disk.image)"]) { server in
                     try await waitForSocket(disk.socket, server)

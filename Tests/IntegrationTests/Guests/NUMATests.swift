@@ -77,8 +77,8 @@ extension Integration {
                 )
                 #expect(affinity == "\(poller.cpu)")
             }
-            // The pollers' memory is bound to the node, and its pages lie there.
-            let maps = try await guest.succeed("grep bind:\(node) /proc/$(cat /tmp/pid)/numa_maps")
+            // The pollers' memory prefers the node, and its pages lie there.
+            let maps = try await guest.succeed("grep prefer.*:\(node) /proc/$(cat /tmp/pid)/numa_maps")
             let pages = maps.split(whereSeparator: \.isWhitespace)
             #expect(pages.contains { $0.hasPrefix("N\(node)=") }, "\(maps)")
             #expect(!pages.contains { $0.hasPrefix("N\(1 - node)=") }, "\(maps)")
