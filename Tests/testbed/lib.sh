@@ -70,9 +70,10 @@ cached() {
     exec {lock}>"$cache/locks/$name"
     flock "$lock"
     if [[ ! -e $cache/$name ]]; then
-        rm -rf "$cache/.new-$name" # left by an interrupted run; ours alone while we hold the lock
-        scratch=$cache/.new-$name
-        mkdir -p "$scratch"
+        # What an interrupted run left goes, also from under a part of it that still runs; the new folder has a name of its own.
+        rm -rf "$cache/.new-$name".*
+        scratch=$(mktemp -d "$cache/.new-$name.XXXXXX")
+        chmod 755 "$scratch"
         step "$(head -n 3 "$testbed/$script" | sed -n 's/^# step: //p')" bash "$testbed/$script" "$scratch" "$@" {lock}>&-
         mv -T "$scratch" "$cache/$name"
     fi

@@ -73,7 +73,7 @@ extension Integration {
             // The threads' own affinity, not what the daemon says of it.
             for poller in pollers {
                 let affinity = try await guest.succeed(
-                    "for t in /proc/$(cat /tmp/pid)/task/*; do [ $(cat $t/comm) = poller-\(poller.cpu) ] && awk '/Cpus_allowed_list/ {print $2}' $t/status; done; true"
+                    "for t in /proc/$(cat /tmp/pid)/task/*; do [ \"$(cat $t/comm 2>/dev/null)\" = poller-\(poller.cpu) ] && awk '/Cpus_allowed_list/ {print $2}' $t/status; done; true"
                 )
                 #expect(affinity == "\(poller.cpu)")
             }
