@@ -65,9 +65,6 @@ struct GuestDisk {
     private var twoDigits: String { (slot < 16 ? "0" : "") + String(slot, radix: 16) }
 }
 
-/// The timer of an emulated processor is gone: a fault of the emulator, seen on a machine with more to do than processors.
-struct LostTimer: Error {}
-
 /// A guest that runs: Linux with a shell on a serial port, and QEMU's monitor.
 struct Guest: Sendable {
     let qemu: QEMU
@@ -93,17 +90,7 @@ struct Guest: Sendable {
     }
 
     /// Boots a guest, runs `body`, and ends it. When `body` fails the guest's console is shown with the error.
-    ///
-    /// A guest that stalls before it is up because QEMU's emulation has lost the timer of a processor, as the guest's own kernel says, is
-    /// booted once more.
     static func with<Result: Sendable>(_ configuration: Configuration, _ body: @Sendable (Guest) async throws -> Result) async throws
-        -> Result
-    {
-        do { return try await boot(configuration, body) } catch is LostTimer { return try await boot(configuration, body) }
-    }
-
-    private static func boot<Result: Sendable>(_ configuration: Configuration, _ body: @Sendable (Guest) async throws -> Result)
-        async throws
         -> Result
     {
         try await Places.withFolder { folder in
@@ -113,13 +100,8 @@ struct Guest: Sendable {
                     let guest = Guest(
                         qemu: configuration.qemu, monitor: try await Monitor(path: folder + "/monitor"), folder: folder,
                         shell: try await LineSocket(path: folder + "/shell"))
-                    do { try await guest.waitForBoot() } catch {
-                        if try guest.console().contains("timer wakeup didn't happen") { throw LostTimer() }
-                        throw error
-                    }
+                    try await guest.waitForBoot()
                     return try await body(guest)
-                } catch let lost as LostTimer {
-                    throw lost
                 } catch {
                     let console = try await Program.run("tail", ["-n", "60", folder + "/console"])
                     throw TestbedError(error, "the guest's console said last", console.output)
@@ -131,7 +113,6 @@ struct Guest: Sendable {
     private static func arguments(_ configuration: Configuration, _ folder: String) async throws -> [String] {
         let ramdisk = folder + "/ramdisk"
         try await Program.succeed("sh", ["-c", "cat \"$@\" >\(ramdisk)", "sh", Places.ramdisk] + configuration.extraRamdisks)
-        // nohz, highres: periodic ticks go on by themselves where the emulator loses one; one-shot timers do not.
         let fixed = [
             "-machine", "q35", "-accel", configuration.qemu.accelerator, "-cpu", "max,la57=off",
             "-smp", "\(configuration.processors)",
@@ -139,7 +120,7 @@ struct Guest: Sendable {
             "-serial", "file:\(folder)/console", "-chardev", "socket,id=shell,path=\(folder)/shell,server=on,wait=off", "-serial",
             "chardev:shell",
             "-qmp", "unix:\(folder)/monitor,server=on,wait=off", "-kernel", Places.kernel, "-initrd", ramdisk,
-            "-append", "console=ttyS0 quiet panic=-1 nohz=off highres=off \(configuration.extraKernelArguments)",
+            "-append", "console=ttyS0 quiet panic=-1 \(configuration.extraKernelArguments)",
         ]
         return fixed + (configuration.ownMemoryArguments ?? configuration.memoryArguments)
             + configuration.disks.flatMap { $0.arguments(configuration.qemu) } + configuration.extraArguments

@@ -69,8 +69,6 @@ enum Program {
             let outcome: Swift.Result<Result, any Error>
             do {
                 outcome = .success(try await body(RunningProgram(name: name, process: execution.processIdentifier.value, journal: journal)))
-            } catch let lost as LostTimer {
-                outcome = .failure(lost)
             } catch {
                 outcome = .failure(TestbedError(error, "\(name) said last", journal.tail(40)))
             }
