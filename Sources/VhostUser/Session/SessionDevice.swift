@@ -35,7 +35,7 @@ public protocol SessionDevice: AnyObject {
     /// Changes something on a ring that runs; at the completion the data path uses the new, and no longer the old.
     func changeRing(_ index: Int, _ change: RingChange, completion: @escaping () -> Void)
     /// Guest memory is another. `rings` are those that run, with the addresses of their areas in it. At the completion no poller uses the
-    /// old memory for new requests, and no request in flight does.
+    /// old memory for new requests; the device keeps it mapped for as long as requests in flight point into it.
     func replaceMemory(_ memory: GuestMemory, rings: [Int: RingAddresses], completion: @escaping () -> Void)
 
     /// RESET_DEVICE, or status 0: back to the initial state. No ring runs.
