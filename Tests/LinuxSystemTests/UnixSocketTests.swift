@@ -33,17 +33,24 @@ struct UnixSocketTests {
         withExtendedLifetime(answer) { #expect(fcntl(answer.received.descriptors[0].rawValue, F_GETFD) == FD_CLOEXEC) }
     }
 
+    /// In a process of its own, in which nobody else opens anything.
     @Test("Descriptors beyond those asked for are closed and reported as lost")
-    func surplusDescriptors() throws {
-        let (near, far) = try UnixSocket.pair()
-        let event = try EventFD()
-        let count = UnixSocket.descriptorCountMax
-        #expect(try Self.send(near, [7], Array(repeating: event.descriptor.rawValue, count: count)) == 1)
-        let openBefore = SystemFile.names(inFolder: "/proc/self/fd")?.count ?? 0
-        let answer = try #require(try Self.receive(far, 1, 8))
-        #expect(answer.received.descriptors.count == 8)
-        #expect(answer.received.lostDescriptors)
-        #expect((SystemFile.names(inFolder: "/proc/self/fd")?.count ?? 0) - openBefore < 100)
+    func surplusDescriptors() async {
+        await #expect(processExitsWith: .success) {
+            let (near, far) = try UnixSocket.pair()
+            let event = try EventFD()
+            let count = UnixSocket.descriptorCountMax
+            let sent = try UnixSocketTests.send(near, [7], Array(repeating: event.descriptor.rawValue, count: count))
+            precondition(sent == 1)
+            let before = SystemFile.names(inFolder: "/proc/self/fd")?.count ?? 0
+            guard let answer = try UnixSocketTests.receive(far, 1, 8) else { fatalError("nothing was received") }
+            precondition(answer.received.descriptors.count == 8 && answer.received.lostDescriptors)
+            let after = SystemFile.names(inFolder: "/proc/self/fd")?.count ?? 0
+            // Open until here: none of ours may be closed between the two countings.
+            withExtendedLifetime((near, far, event, answer)) {
+                precondition(before > 3 && after == before + 8, "\(before) descriptors became \(after)")
+            }
+        }
     }
 
     @Test("Nothing to read is nil, the peer's end is 0 bytes, a closed peer is EPIPE and no signal")

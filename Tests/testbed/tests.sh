@@ -8,4 +8,13 @@ cd "$root"
 # A process that dies while the kernel works for its rings has hung in its core dump, and Swift's backtracer takes minutes.
 ulimit -c 0
 export SWIFT_BACKTRACE=enable=no
-exec timeout --foreground 3000 swift test --skip-build --scratch-path .build/coverage --enable-code-coverage
+log=.build/testbed/tests.log
+mkdir -p "${log%/*}"
+timeout --foreground 3000 swift test --skip-build --scratch-path .build/coverage --enable-code-coverage | tee "$log" || {
+    status=$?
+    # Suites run side by side and print much: what failed is said once more, then the runner's own closing line.
+    printf '\nWhat failed (all of it is in %s):\n' "$log"
+    grep -a 'recorded an issue' "$log" || true
+    tail -n 1 "$log"
+    exit "$status"
+}
