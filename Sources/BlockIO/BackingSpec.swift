@@ -1,3 +1,5 @@
+internal import LinuxSystem
+
 /// Where an export's data is, as the command line and the configuration write it: a path, or "null:SIZE".
 public enum BackingSpec: Equatable, Hashable, Sendable, CustomStringConvertible {
     /// A regular file or a block device.
@@ -16,7 +18,7 @@ public enum BackingSpec: Equatable, Hashable, Sendable, CustomStringConvertible 
             self = .file(path: text)
             return
         }
-        guard let size = ByteSize.parse(String(text.dropFirst(Self.nullPrefix.count))), size >= 512 else {
+        guard let size = ByteSize(parsing: String(text.dropFirst(Self.nullPrefix.count)))?.bytes, size >= 512 else {
             throw BackingError(
                 .badSpecification, path: text, "\(text) does not name a size of 512 bytes or more",
                 hint: "write null:SIZE with a number and K, M, G or T, for example null:10G")
@@ -28,7 +30,7 @@ public enum BackingSpec: Equatable, Hashable, Sendable, CustomStringConvertible 
     public var description: String {
         switch self {
         case .file(let path): path
-        case .null(let size): Self.nullPrefix + ByteSize.text(size)
+        case .null(let size): Self.nullPrefix + ByteSize(size).exactText
         }
     }
 }

@@ -1,3 +1,5 @@
+public import LinuxSystem
+
 /// Makes an export and saves it.
 public enum ExportCreate: ControlMethod {
     /// See `ExportParameters`.

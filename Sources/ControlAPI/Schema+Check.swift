@@ -1,3 +1,5 @@
+internal import LinuxSystem
+
 extension Schema {
     /// The words for what is expected, as in "must be …".
     public var expectation: String {

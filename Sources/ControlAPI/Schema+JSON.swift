@@ -1,3 +1,5 @@
+internal import LinuxSystem
+
 extension Schema {
     /// The schema in JSON Schema's words, objects by reference.
     var json: JSONValue {

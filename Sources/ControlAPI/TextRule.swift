@@ -1,3 +1,5 @@
+internal import LinuxSystem
+
 /// A rule that a string in a request must satisfy.
 public enum TextRule: Sendable, Equatable {
     /// No rule.

@@ -1,24 +1,15 @@
 public import ArgumentParser
 public import ControlAPI
+public import LinuxSystem
 
-/// A size on the command line.
-struct ByteSizeArgument: ExpressibleByArgument {
-    var size: ByteSize
-
-    init?(argument: String) {
-        guard let size = ByteSize(parsing: argument) else { return nil }
-        self.size = size
-    }
+extension ByteSize: ExpressibleByArgument {
+    /// A size on the command line, as `10G`.
+    public init?(argument: String) { self.init(parsing: argument) }
 }
 
-/// CPUs on the command line.
-struct CPUListArgument: ExpressibleByArgument {
-    var list: CPUList
-
-    init?(argument: String) {
-        guard let list = CPUList(parsing: argument) else { return nil }
-        self.list = list
-    }
+extension CPUList: ExpressibleByArgument {
+    /// CPUs on the command line, as `0-3,8`.
+    public init?(argument: String) { self.init(parsing: argument) }
 }
 
 extension EngineChoice: ExpressibleByArgument {}

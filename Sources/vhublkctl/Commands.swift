@@ -1,5 +1,6 @@
 import ArgumentParser
 import ControlAPI
+import LinuxSystem
 
 /// `vhublkctl attach`
 struct AttachCommand: DaemonCommand {

@@ -1,6 +1,7 @@
 import ArgumentParser
 import ControlAPI
 import FoundationEssentials
+import LinuxSystem
 
 /// `vhublkctl export ...`
 struct ExportCommand: ParsableCommand {
@@ -54,7 +55,7 @@ extension ExportCommand {
             completion: .list(PollChoice.allCases.map(\.rawValue)))
         var poll: PollChoice?
         @Option(help: ArgumentHelp("CPUs whose pollers run the queues. (default: chosen by NUMA node)", valueName: "list"))
-        var cpus: CPUListArgument?
+        var cpus: CPUList?
         @Option(
             help: ArgumentHelp("Whether to bypass the page cache. (default: auto)", valueName: "choice"),
             completion: .list(DirectIOChoice.allCases.map(\.rawValue)))
@@ -64,7 +65,7 @@ extension ExportCommand {
             var parameters = ExportParameters(
                 name: name, backing: backing.hasPrefix("null:") ? backing : Self.absolute(backing), socket: socket.map(Self.absolute),
                 queues: queues, queueSize: queueSize, engine: engine, readOnly: readOnly ? true : nil, serial: serial, blockSize: blockSize,
-                poll: poll, cpus: cpus?.list)
+                poll: poll, cpus: cpus)
             parameters.socketMode = socketMode
             parameters.socketGroup = socketGroup
             parameters.directIO = direct
@@ -135,10 +136,10 @@ extension ExportCommand {
         @Argument(help: "The export's name.", completion: ExportCommand.nameCompletion)
         var name: String
         @Argument(help: "The new size.")
-        var size: ByteSizeArgument
+        var size: ByteSize
 
         func run() throws {
-            try ask(ExportResize.self, .init(name: name, size: size.size)) { "export \($0.name) has \(ByteSize($0.size))" }
+            try ask(ExportResize.self, .init(name: name, size: size)) { "export \($0.name) has \(ByteSize($0.size))" }
         }
     }
 }

@@ -1,4 +1,5 @@
 import ControlAPI
+import LinuxSystem
 
 /// Exports as people read them.
 enum ExportText {

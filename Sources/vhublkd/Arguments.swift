@@ -2,14 +2,9 @@ public import ArgumentParser
 public import ControlAPI
 public import Daemon
 
-/// CPUs on the command line.
-struct CPUListArgument: ExpressibleByArgument {
-    var list: CPUList
-
-    init?(argument: String) {
-        guard let list = CPUList(parsing: argument) else { return nil }
-        self.list = list
-    }
+extension CPUList: ExpressibleByArgument {
+    /// CPUs on the command line, as `0-3,8`.
+    public init?(argument: String) { self.init(parsing: argument) }
 }
 
 extension EngineChoice: ExpressibleByArgument {}

@@ -70,7 +70,7 @@ struct Vhublkd: ParsableCommand {
     @Option(help: ArgumentHelp("How its pollers wait. (default: adaptive)", valueName: "mode"))
     var poll: PollChoice?
     @Option(help: ArgumentHelp("CPUs whose pollers run its queues, such as 0-3,6.", valueName: "list"))
-    var cpus: CPUListArgument?
+    var cpus: CPUList?
     @Flag(help: "Print what this back-end can do as JSON and do nothing else.")
     var printCapabilities = false
 
@@ -105,7 +105,7 @@ struct Vhublkd: ParsableCommand {
         let parameters = ExportParameters(
             name: socket.map { DaemonOptions.exportName(ofSocket: $0) } ?? "fd\(fd ?? 0)",
             backing: blkFile.hasPrefix("null:") ? blkFile : Self.absolute(blkFile), socket: socket, queues: numQueues, queueSize: queueSize,
-            engine: engine, readOnly: readOnly, serial: serial, blockSize: blockSize, poll: poll, cpus: cpus?.list)
+            engine: engine, readOnly: readOnly, serial: serial, blockSize: blockSize, poll: poll, cpus: cpus)
         do {
             _ = try ExportParameters(checking: try JSONText.value(of: parameters).object ?? [:])
         } catch let error as ControlError {

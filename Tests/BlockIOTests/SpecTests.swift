@@ -6,21 +6,6 @@ import Testing
 
 @Suite("Specifications, sizes and choices")
 struct SpecTests {
-    @Test(
-        "Sizes are numbers with K, M, G or T",
-        arguments: [
-            ("0", 0), ("512", 512), ("1K", 1024), ("10g", 10 << 30), ("3T", 3 << 40), ("8388607T", 8_388_607 << 40),
-        ] as [(String, UInt64?)]
-            + ["", "K", "1.5G", "-1", "+1", "1 G", "1GB", "0x10", "8388608T", "99999999999999999999"].map { ($0, nil) })
-    func sizes(text: String, size: UInt64?) {
-        #expect(ByteSize.parse(text) == size)
-    }
-
-    @Test("Sizes are written the way they are read", arguments: [0, 1, 512, 1024, 1536, 1 << 20, 10 << 30, 1 << 40, (1 << 40) + 1])
-    func sizeText(size: UInt64) {
-        #expect(ByteSize.parse(ByteSize.text(size)) == size)
-    }
-
     @Test("A backing is a path or null:SIZE")
     func specifications() throws {
         #expect(try BackingSpec(parsing: "/a/b") == .file(path: "/a/b"))
