@@ -2,8 +2,9 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check fmt bench install clean testbed packages tests coverage
+.PHONY: help build demo test check fmt bench bench-guest install clean testbed packages tests coverage
 
+BENCH ?=
 PREFIX ?= /usr/local
 DESTDIR ?=
 SWIFT ?= swift
@@ -27,6 +28,7 @@ test: ## runs all checks and tests: lint, unit, component, and real guests and c
 	@$(TESTBED)/build.sh
 	@$(TESTBED)/check.sh
 	@$(TESTBED)/coverage.sh
+	@$(TESTBED)/bench.sh
 	@$(TESTBED)/tests.sh
 
 check: ## checks format, scripts and the rules of the house, without building guests
@@ -37,9 +39,15 @@ check: ## checks format, scripts and the rules of the house, without building gu
 fmt: ## formats the Swift sources
 	@$(SWIFT) format format --in-place --parallel --recursive Package.swift Sources Tests
 
-bench: build ## measures vhublkd beside qemu-storage-daemon on this machine
+bench: build ## measures vhublkd beside qemu-storage-daemon and fio (BENCH='null tmpfs --rounds 5', or bench/compare.py --help)
 	@$(TESTBED)/setup.sh test
-	@bench/compare.sh
+	@$(TESTBED)/packages.sh bench
+	@bench/compare.py $(BENCH)
+
+bench-guest: build ## measures disks as a QEMU guest sees them (BENCH=..., or bench/guest.py --help)
+	@$(TESTBED)/setup.sh test
+	@$(TESTBED)/packages.sh bench
+	@bench/guest.py $(BENCH)
 
 install: build ## installs programs, manual pages, completions and the systemd unit (PREFIX=/usr/local, DESTDIR=)
 	@deploy/install.sh '$(PREFIX)' '$(DESTDIR)' $(PRODUCTS)/release

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that a target of the Makefile needs: packages.sh build|demo|test. Asks nothing; when all are there it touches neither apt nor the network.
+# Installs the Debian packages that a target of the Makefile needs: packages.sh build|demo|test|bench. Asks nothing; when all are there it touches neither apt nor the network.
 # shellcheck source=Tests/testbed/lib.sh
 source "$(dirname "$0")/lib.sh"
 
@@ -7,13 +7,16 @@ build=(libaio-dev libc6-dev liburing-dev libnuma-dev pkg-config)
 # The guest: QEMU, what its initial RAM disk is made of, what fio is built with, and jq for fio's figures.
 demo=(qemu-system-x86 busybox-static cpio kmod e2fsprogs xz-utils zstd gcc make dpkg-dev debian-archive-keyring jq util-linux)
 # Peers and tools of the tests: qemu-storage-daemon 7.2, a C++ free build of blkio-bench, the scripts' lint, systemd-analyze.
-test=(qemu-utils qemu-system-common shellcheck systemd procps)
+test=(qemu-utils qemu-system-common shellcheck systemd procps python3)
+# The benchmarks: fio for the bare file, and plots.
+bench=(fio python3-matplotlib)
 
 case ${1-} in
 build) wanted=("${build[@]}") ;;
 demo) wanted=("${build[@]}" "${demo[@]}") ;;
 test) wanted=("${build[@]}" "${demo[@]}" "${test[@]}") ;;
-*) fail "usage: packages.sh build|demo|test" ;;
+bench) wanted=("${build[@]}" "${demo[@]}" "${test[@]}" "${bench[@]}") ;;
+*) fail "usage: packages.sh build|demo|test|bench" ;;
 esac
 
 missing=()

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# A short run of the comparison: that it measures, not what. Timings of a shared machine hold nothing.
+# shellcheck source=Tests/testbed/lib.sh
+source "$(dirname "$0")/lib.sh"
+
+cd "$root"
+results=$links/bench
+step "the comparison with other servers, a short run" bench/compare.py null tmpfs --rounds 1 --seconds 0.1 --rows table,paced --no-plots \
+    --output "$results" --peer "again=$links/products/vhublkd --socket-path={socket} --blk-file={backing}"
+# Five rows of the null disk, six of tmpfs: what each of the three kinds of server reached.
+jq -e '[.rows[].servers | .vhublkd.iops, (.qsd // ."qsd-libaio").iops, .again.iops] | length == 33 and all(. > 0)' "$results/compare.json" >/dev/null ||
+    fail "the comparison lacks figures: $(grep -c . "$results/compare.md") lines in $results/compare.md"
