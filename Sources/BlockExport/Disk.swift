@@ -1,12 +1,12 @@
 internal import BlockIO
 internal import LinuxSystem
 internal import Synchronization
-internal import Virtio
+package import Virtio
 
 /// What an export serves, as its queues see it: the backing, the config space, and what may change while queues run.
 ///
 /// The control thread changes it; a poller copies ``limits(features:)`` when a ring starts and again when ``generation`` has moved.
-final class Disk: Sendable {
+package final class Disk: Sendable {
     let backing: Backing
     /// The engine that serves it and why it was taken.
     let choice: EngineChoice
@@ -28,7 +28,7 @@ final class Disk: Sendable {
     }
 
     /// Opens what the configuration names. Blocks: not for the control thread.
-    init(opening configuration: ExportConfiguration) throws(ExportError) {
+    package init(opening configuration: ExportConfiguration) throws(ExportError) {
         do {
             backing = try Backing.open(
                 configuration.backing,
@@ -68,7 +68,7 @@ final class Disk: Sendable {
     var isWriteback: Bool { state.withLock { $0.isWriteback } }
 
     /// The features offered to front-ends.
-    var offeredFeatures: VirtioFeatures { abilities.features.union(.rings) }
+    package var offeredFeatures: VirtioFeatures { abilities.features.union(.rings) }
 
     /// The config space as it is now.
     var configSpace: BlockConfigSpace {
@@ -86,7 +86,7 @@ final class Disk: Sendable {
     }
 
     /// A device reset: the cache mode is the initial one again.
-    func reset() { setWriteback(true) }
+    package func reset() { setWriteback(true) }
 
     private func setWriteback(_ isWriteback: Bool) {
         state.withLock { $0.isWriteback = isWriteback }
@@ -94,7 +94,7 @@ final class Disk: Sendable {
     }
 
     /// Makes the disk `bytes` long, or with nil takes over the size the backing has now. Blocks: not for the control thread.
-    func resize(to bytes: UInt64?) throws(ExportError) -> UInt64 {
+    package func resize(to bytes: UInt64?) throws(ExportError) -> UInt64 {
         do {
             if let bytes { try backing.resize(to: bytes) }
             let size = try backing.refreshSize()

@@ -1,14 +1,14 @@
 internal import BlockIO
-internal import LinuxSystem
-internal import Virtio
+package import LinuxSystem
+package import Virtio
 
 /// One queue as its poller sees it. All members are the poller's thread's alone, unless said otherwise.
 ///
 /// The subclass ``QueueRunner`` is generic over the ring format and the channel, so that one dynamic call per batch, not per request,
 /// separates the poller from straight-line code.
-class PolledQueue {
+package class PolledQueue {
     /// What a look at the ring found.
-    enum Take {
+    package enum Take {
         /// So many chains were taken; 0 when the ring was empty.
         case taken(Int)
         /// The ring is corrupt or unusable: it is no longer looked at.
@@ -16,24 +16,24 @@ class PolledQueue {
     }
 
     /// Which queue of which export this is.
-    let identity: QueueIdentity
+    package let identity: QueueIdentity
     /// Counters, shared with the control thread.
-    let counters: QueueCounters
+    package let counters: QueueCounters
     /// How the queue waits for work.
-    let pollMode: PollMode
+    package let pollMode: PollMode
     /// Descriptor the driver kicks, or nil when the front-end gave none: then the ring must be polled for ever.
-    private(set) var kick: FileDescriptor?
+    package private(set) var kick: FileDescriptor?
     /// Where the queue stands between start and stop.
-    var state = State.running
+    package var state = State.running
     /// Whether the poller looks at the ring at each turn; otherwise it waits for a kick.
-    var isHot = true
+    package var isHot = true
     /// Until when, on the monotonic clock, the queue stays hot without new work.
     var hotUntil: UInt64 = 0
     /// Called once, on the poller, when nothing touches guest memory any more.
-    var onStopped: ((RingBase?) -> Void)?
+    package var onStopped: ((RingBase?) -> Void)?
 
     /// The life of a queue on a poller.
-    enum State {
+    package enum State {
         /// Chains are taken and completed.
         case running
         /// No chain is taken; those in flight are awaited.
@@ -52,40 +52,45 @@ class PolledQueue {
     }
 
     /// Requests taken and not yet completed.
-    var inFlight: Int { preconditionFailure("a subclass answers") }
+    package var inFlight: Int { preconditionFailure("a subclass answers") }
     /// Whether finished operations wait for ``complete()``.
-    var hasCompletions: Bool { preconditionFailure("a subclass answers") }
+    package var hasCompletions: Bool { preconditionFailure("a subclass answers") }
     /// Where the ring stands, for GET_VRING_BASE; meaningful with nothing in flight.
-    var base: RingBase { preconditionFailure("a subclass answers") }
+    package var base: RingBase { preconditionFailure("a subclass answers") }
     /// Takes what the driver made available and gives it to the channel.
-    func take() -> Take { preconditionFailure("a subclass takes") }
+    package func take() -> Take { preconditionFailure("a subclass takes") }
     /// Hands finished requests back to the driver, and notifies it once if it wants that. Returns how many.
-    func complete() -> Int { preconditionFailure("a subclass completes") }
+    package func complete() -> Int { preconditionFailure("a subclass completes") }
     /// Asks the driver for a kick; true when chains are there already.
-    func arm() -> Bool { preconditionFailure("a subclass arms") }
+    package func arm() -> Bool { preconditionFailure("a subclass arms") }
     /// Tells the driver that no kick is needed.
-    func disarm() { preconditionFailure("a subclass disarms") }
+    package func disarm() { preconditionFailure("a subclass disarms") }
     /// Goes on with another memory table, in which the ring's areas are at other addresses; the reason when the ring cannot.
-    func replaceMemory(_ memory: GuestMemory, _ addresses: RingAddresses) -> String? { preconditionFailure("a subclass replaces") }
+    package func replaceMemory(_ memory: GuestMemory, _ addresses: RingAddresses) -> String? { preconditionFailure("a subclass replaces") }
     /// Uses another call descriptor from now on and signals it once, so that no notification is lost in the swap.
-    func replaceCall(_ call: FileDescriptor?) { preconditionFailure("a subclass replaces") }
+    package func replaceCall(_ call: FileDescriptor?) { preconditionFailure("a subclass replaces") }
     /// Notes since when the oldest request waits, for the control thread to see; before the poller sleeps.
-    func noteOldest() { preconditionFailure("a subclass notes") }
+    package func noteOldest() { preconditionFailure("a subclass notes") }
     /// Ends the operations that the kernel has not got yet.
-    func cancelWaiting() { preconditionFailure("a subclass cancels") }
+    package func cancelWaiting() { preconditionFailure("a subclass cancels") }
     /// Gives up the channel; nothing is in flight.
-    func close() { preconditionFailure("a subclass closes") }
+    package func close() { preconditionFailure("a subclass closes") }
     /// Tells the control thread that the ring broke.
-    func reportFailure(_ reason: String) { preconditionFailure("a subclass reports") }
+    package func reportFailure(_ reason: String) { preconditionFailure("a subclass reports") }
 
     /// Waits on another kick descriptor from now on.
     final func replaceKick(_ kick: FileDescriptor?) { self.kick = kick }
 }
 
 /// The name of a queue: its export's and its index.
-struct QueueIdentity: Sendable, Hashable, CustomStringConvertible {
-    var export: String
-    var index: Int
+package struct QueueIdentity: Sendable, Hashable, CustomStringConvertible {
+    package var export: String
+    package var index: Int
 
-    var description: String { "\(export)/\(index)" }
+    package init(export: String, index: Int) {
+        self.export = export
+        self.index = index
+    }
+
+    package var description: String { "\(export)/\(index)" }
 }

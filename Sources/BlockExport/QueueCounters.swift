@@ -1,4 +1,4 @@
-internal import LinuxSystem
+package import LinuxSystem
 internal import Synchronization
 
 /// The live counters of one queue: written by the poller that owns the queue, read by the control thread at any time.
@@ -7,7 +7,7 @@ internal import Synchronization
 /// request apart by a moment, and never a torn number. The block outlives ring restarts and poller changes: it belongs to the export.
 /// Each queue has a block of its own, page-aligned, so that no two pollers write to one cache line.
 @safe
-final class QueueCounters: Sendable {
+package final class QueueCounters: Sendable {
     /// Kinds of request that are counted apart.
     enum Kind: Int, CaseIterable {
         case read, write, flush, discard, writeZeroes, other
@@ -28,7 +28,7 @@ final class QueueCounters: Sendable {
     nonisolated(unsafe) let words: UnsafeMutablePointer<Atomic<UInt64>>
 
     /// Maps a zeroed block; its pages are touched only as counters move.
-    init() throws(SystemError) {
+    package init() throws(SystemError) {
         mapping = try MemoryMapping(anonymous: Self.wordCount * MemoryLayout<UInt64>.stride, node: nil)
         unsafe words = mapping.base.bindMemory(to: Atomic<UInt64>.self, capacity: Self.wordCount)
     }

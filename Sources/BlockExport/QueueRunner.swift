@@ -1,11 +1,11 @@
-internal import BlockIO
-internal import LinuxSystem
+package import BlockIO
+package import LinuxSystem
 internal import VhostUser
-internal import Virtio
+package import Virtio
 
 /// A queue on its poller: owns what its ``QueueCore`` points to, and changes it between two batches.
 @safe
-final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueue {
+package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueue {
     // unsafe: allocated here, initialised once, freed in deinit; only this object and the poller's thread use it.
     private let core: UnsafeMutablePointer<QueueCore<Ring, Channel>>
     private let completions: UnsafeMutablePointer<IOCompletionList>
@@ -15,7 +15,7 @@ final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueue {
     private var guest: GuestMemory
     private var call: FileDescriptor?
 
-    init(setup: QueueSetup, channel: Channel, node: Int?) throws {
+    package init(setup: QueueSetup, channel: Channel, node: Int?) throws {
         self.setup = setup
         self.channel = channel
         let ring = setup.ring
@@ -37,7 +37,7 @@ final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueue {
                 completions: completions, features: ring.features, callDescriptor: ring.call?.rawValue ?? -1))
         super.init(identity: setup.identity, counters: setup.counters, pollMode: setup.pollMode, kick: ring.isPolled ? nil : ring.kick)
         // A daemon that died after it published and before it signalled owes the driver a notification; a spurious one harms nobody.
-        unsafe core.pointee.notify()
+        if !Ring.Observer.breaks(.signalAtStart) { unsafe core.pointee.notify() }
     }
 
     deinit {
@@ -55,7 +55,7 @@ final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueue {
     @specialized(where Ring == PackedVirtqueue, Channel == URingChannel)
     @specialized(where Ring == PackedVirtqueue, Channel == AIOChannel)
     @specialized(where Ring == PackedVirtqueue, Channel == NullChannel)
-    override func take() -> Take { unsafe core.pointee.take() }
+    package override func take() -> Take { unsafe core.pointee.take() }
 
     @specialized(where Ring == SplitVirtqueue, Channel == URingChannel)
     @specialized(where Ring == SplitVirtqueue, Channel == AIOChannel)
@@ -63,29 +63,29 @@ final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueue {
     @specialized(where Ring == PackedVirtqueue, Channel == URingChannel)
     @specialized(where Ring == PackedVirtqueue, Channel == AIOChannel)
     @specialized(where Ring == PackedVirtqueue, Channel == NullChannel)
-    override func complete() -> Int {
+    package override func complete() -> Int {
         if state == .abandoned { return unsafe core.pointee.discard() }
         return unsafe core.pointee.complete()
     }
 
-    override var inFlight: Int { unsafe core.pointee.slots.used }
-    override var hasCompletions: Bool { unsafe !completions.pointee.isEmpty }
-    override var base: RingBase { unsafe core.pointee.ring.base }
-    override func arm() -> Bool { unsafe core.pointee.ring.enableNotifications() }
-    override func disarm() { unsafe core.pointee.ring.disableNotifications() }
-    override func reportFailure(_ reason: String) { setup.onFailure(reason) }
-    override func noteOldest() { counters.set(.oldestStart, unsafe core.pointee.slots.oldestStart) }
-    override func cancelWaiting() { unsafe channel.cancelWaiting(completions) }
-    override func close() { channel.close() }
+    package override var inFlight: Int { unsafe core.pointee.slots.used }
+    package override var hasCompletions: Bool { unsafe !completions.pointee.isEmpty }
+    package override var base: RingBase { unsafe core.pointee.ring.base }
+    package override func arm() -> Bool { unsafe core.pointee.ring.enableNotifications() }
+    package override func disarm() { unsafe core.pointee.ring.disableNotifications() }
+    package override func reportFailure(_ reason: String) { setup.onFailure(reason) }
+    package override func noteOldest() { counters.set(.oldestStart, unsafe core.pointee.slots.oldestStart) }
+    package override func cancelWaiting() { unsafe channel.cancelWaiting(completions) }
+    package override func close() { channel.close() }
 
-    override func replaceCall(_ call: FileDescriptor?) {
+    package override func replaceCall(_ call: FileDescriptor?) {
         self.call = call
         unsafe core.pointee.callDescriptor = call?.rawValue ?? -1
         // A notification may have gone to the old descriptor after the front-end stopped listening there: said again, it is never lost.
         unsafe core.pointee.notify()
     }
 
-    override func replaceMemory(_ memory: GuestMemory, _ addresses: RingAddresses) -> String? {
+    package override func replaceMemory(_ memory: GuestMemory, _ addresses: RingAddresses) -> String? {
         do {
             try unsafe core.pointee.ring.relocate(addresses)
         } catch {

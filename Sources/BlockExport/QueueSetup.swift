@@ -1,13 +1,13 @@
 internal import BlockIO
 internal import LinuxSystem
-internal import VhostUser
+package import VhostUser
 internal import Virtio
 
 /// Everything a poller needs to run a queue. Gathered on the control thread, used once on the poller's.
 ///
 /// `@unchecked Sendable`: the ring's addresses and inflight part are raw pointers that nobody follows before the poller has the setup and
 /// nobody but the poller afterwards; all else is Sendable.
-struct QueueSetup: @unchecked Sendable {
+package struct QueueSetup: @unchecked Sendable {
     /// Which queue of which export.
     var identity: QueueIdentity
     /// The ring as the session checked it.
@@ -20,6 +20,18 @@ struct QueueSetup: @unchecked Sendable {
     var pollMode: PollMode
     /// Tells the control thread that the ring broke, and why; called on the poller.
     var onFailure: @Sendable (String) -> Void
+
+    package init(
+        identity: QueueIdentity, ring: RingConfiguration, disk: Disk, counters: QueueCounters, pollMode: PollMode,
+        onFailure: @escaping @Sendable (String) -> Void
+    ) {
+        self.identity = identity
+        self.ring = ring
+        self.disk = disk
+        self.counters = counters
+        self.pollMode = pollMode
+        self.onFailure = onFailure
+    }
 
     /// Requests that may be in flight at once: more than any medium profits from, and a bound on memory.
     static let slotCountMax = 1024

@@ -4,12 +4,12 @@ internal import Virtio
 
 /// One request in flight. It begins with its ``IOOperation``, so that the engine's pointer to the operation is the pointer to the slot.
 @safe
-struct RequestSlot {
+package struct RequestSlot {
     /// What the engine works on; must stay the first field.
     var operation: IOOperation
     // unsafe: points into guest memory that `memoryEpoch` keeps mapped until the slot is free again.
     /// Where the status byte goes.
-    var status: UnsafeMutableRawPointer
+    package var status: UnsafeMutableRawPointer
     // unsafe: a block of the pool's own spill memory, or nil while the chain fits into the slot.
     /// The segments' block when the chain is longer than ``RequestSlots/inlineSegments``.
     var spill: UnsafeMutablePointer<IOVector>?

@@ -31,7 +31,8 @@ extension PackedInflight {
         let heads = unsafe try settle(base, queueSize: queueSize, ring: ring, &observer)
         var isFree = [Bool](repeating: false, count: region.entryCount)
         try readFreeList(region, head: heads.free, tables, &isFree, &observer)
-        let chains = try readChains(region, queueSize: queueSize, tables, isFree)
+        var chains = try readChains(region, queueSize: queueSize, tables, isFree)
+        if Observer.breaks(.resubmissionInOrder) { chains.sort { $0.head < $1.head } }
         var taken = 0
         for (index, chain) in chains.enumerated() {
             unsafe tables.resubmit[index] = chain.head
@@ -40,10 +41,12 @@ extension PackedInflight {
             taken += chain.count
         }
         guard taken <= queueSize else { throw .damagedInflightRegion("\(taken) descriptors in flight on a queue of \(queueSize)") }
-        unsafe repair(ring, from: heads.used, count: UInt32(taken), queueSize: UInt32(queueSize), &observer)
+        if !Observer.breaks(.packedLeftoversTakenBack) {
+            unsafe repair(ring, from: heads.used, count: UInt32(taken), queueSize: UInt32(queueSize), &observer)
+        }
         return Recovery(
-            used: heads.used, takenSlots: UInt32(taken), chainCount: chains.count, counter: (chains.last?.counter ?? 0) &+ 1,
-            freeHead: heads.free)
+            used: heads.used, takenSlots: UInt32(taken), chainCount: chains.count,
+            counter: Observer.breaks(.counterContinues) ? 0 : (chains.last?.counter ?? 0) &+ 1, freeHead: heads.free)
     }
 
     /// Steps 1 and 2 of "When reconnecting": decides whether the last batch was used, and makes new and old heads the same.
@@ -62,16 +65,19 @@ extension PackedInflight {
         var settled = old
         // Index and wrap counter are compared, not the index alone as the specification says: a batch of the whole ring changes only the
         // wrap counter.
-        if new.used != old.used {
+        let hasMoved = Observer.breaks(.packedWrapCompared) ? new.used.index != old.used.index : new.used != old.used
+        if hasMoved, !Observer.breaks(.packedBatchDecidedByRing) {
             let meta = unsafe ring.shared64(at: Int(old.used.index) * 16 + 8)
             // Not available any more: the batch's first descriptor was used, or used and made available again. The batch counts.
             if meta & PackedFormat.ownership != PackedFormat.available(old.used.wrap) { settled = new }
         }
         if new != settled || old != settled {
             // Release, free heads first, as in publish: a crash in between leaves a state that settles to the same.
-            unsafe observer.release32(freeWord(new: settled.free, old: settled.free), base + freeHeadOffset)
             let pair = (index: settled.used.index, wrap: settled.used.wrap)
-            unsafe observer.release64(usedWord(new: pair, old: pair), base + usedIndexOffset)
+            let used = usedWord(new: pair, old: pair)
+            if Observer.breaks(.packedRecoveryFreeHeadsFirst) { unsafe observer.release64(used, base + usedIndexOffset) }
+            unsafe observer.release32(freeWord(new: settled.free, old: settled.free), base + freeHeadOffset)
+            unsafe observer.release64(used, base + usedIndexOffset)
         }
         return settled
     }
@@ -86,7 +92,7 @@ extension PackedInflight {
             guard !isFree[Int(entry)] else { throw .damagedInflightRegion("the free list loops at entry \(entry)") }
             isFree[Int(entry)] = true
             let place = unsafe region.base + offset(entry)
-            if unsafe place.shared8() != 0 { unsafe observer.store8(0, place) }
+            if unsafe place.shared8() != 0, !Observer.breaks(.packedFreeEntriesUnmarked) { unsafe observer.store8(0, place) }
             let next = unsafe place.shared16(at: nextOffset)
             unsafe tables.next[Int(entry)] = next
             entry = next
@@ -143,6 +149,7 @@ extension PackedInflight {
     private static func format<Observer: StoreObserver>(_ region: InflightQueue, used: PackedPosition, _ observer: inout Observer) {
         let base = unsafe region.base
         unsafe observer.store64(0, base)
+        if Observer.breaks(.freshVersionLast) { unsafe observer.release16(InflightHeader.version, base + InflightHeader.versionOffset) }
         for index in 0..<UInt16(region.entryCount) {
             for word in 0..<entryBytes / 8 {
                 unsafe observer.store64(0, base + offset(index) + 8 * word)
@@ -151,7 +158,7 @@ extension PackedInflight {
         }
         unsafe observer.store16(UInt16(region.entryCount), base + InflightHeader.entryCountOffset)
         unsafe observer.store32(0, base + freeHeadOffset)
-        let pair = (index: used.index, wrap: used.wrap)
+        let pair = Observer.breaks(.freshUsedPositionFromRing) ? (index: 0, wrap: true) : (index: used.index, wrap: used.wrap)
         unsafe observer.store64(usedWord(new: pair, old: pair), base + usedIndexOffset)
         // Release: the version makes the part valid, so it comes last.
         unsafe observer.release16(InflightHeader.version, base + InflightHeader.versionOffset)

@@ -69,14 +69,21 @@ enum PackedInflight {
     ) {
         unsafe entries.last[Int(entries.freeHead)] = walk.lastEntry
         let head = unsafe region + offset(entries.freeHead)
+        let free = freeWord(new: walk.nextEntry, old: walk.nextEntry)
+        if Observer.breaks(.packedFieldsBeforeFreeHead) { unsafe observer.release32(free, region + freeHeadOffset) }
         // last and num in one store.
         unsafe observer.store32(UInt32(walk.lastEntry) | walk.slots << 16, head + lastOffset)
+        if Observer.breaks(.packedCounterBeforeFreeHead) {
+            unsafe observer.release8(1, head)
+            unsafe observer.release32(free, region + freeHeadOffset)
+        }
         unsafe observer.store64(entries.counter, head + counterOffset)
+        if Observer.breaks(.packedMarkBeforeFreeHead) { unsafe observer.release32(free, region + freeHeadOffset) }
         // Release: the mark makes the fields above valid.
         unsafe observer.release8(1, head)
         // Release, and the commit: until the free heads move on, recovery finds the entry in the free list and takes the mark off, and the
         // chain is popped from the ring again. Both heads are stored as one word, so that they never differ but inside a publish.
-        unsafe observer.release32(freeWord(new: walk.nextEntry, old: walk.nextEntry), region + freeHeadOffset)
+        unsafe observer.release32(free, region + freeHeadOffset)
         entries.counter &+= 1
         entries.freeHead = walk.nextEntry
     }

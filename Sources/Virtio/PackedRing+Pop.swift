@@ -5,7 +5,8 @@ extension PackedRing {
     public mutating func pop(
         _ memory: inout GuestMemoryView, _ segments: inout SegmentBuffer, _ chain: inout DescriptorChain
     ) -> PopResult {
-        if resubmitLeft != 0 {
+        // Before anything new: the driver may have submitted new requests knowing nothing of the crash.
+        if resubmitLeft != 0, !Observer.breaks(.resubmissionFirst) || !isNextAvailable {
             let popped = popResubmitted(&memory, segments)
             segments = popped.segments
             chain = popped.chain
@@ -37,6 +38,7 @@ extension PackedRing {
         chain.handle = ChainHandle(id: walk.id, ringSlots: UInt16(truncatingIfNeeded: walk.slots), inflightEntry: entries.freeHead)
         if let inflight = unsafe inflight {
             unsafe PackedInflight.commitPop(&entries, walk, in: inflight, &observer)
+            if Observer.breaks(.packedDescriptorsBeforeFreeHead) { unsafe recordLate(walk.slots, chain.handle.inflightEntry, inflight) }
         }
         takenSlots &+= walk.slots
         chainsInFlight &+= 1
@@ -52,9 +54,21 @@ extension PackedRing {
     @inlinable
     @inline(__always)
     mutating func record(_ descriptor: DescriptorCopy, _ walk: inout PackedWalk, _ inflight: UnsafeMutableRawPointer) {
-        unsafe PackedInflight.record(descriptor, at: walk.nextEntry, in: inflight, &observer)
+        if !Observer.breaks(.packedDescriptorsBeforeFreeHead) {
+            unsafe PackedInflight.record(descriptor, at: walk.nextEntry, in: inflight, &observer)
+        }
         walk.lastEntry = walk.nextEntry
         walk.nextEntry = unsafe entries.next[Int(walk.nextEntry)]
+    }
+
+    /// Copies a chain's descriptors when it is too late: what breaking `packedDescriptorsBeforeFreeHead` means.
+    @inlinable
+    mutating func recordLate(_ slots: UInt32, _ head: UInt16, _ inflight: UnsafeMutableRawPointer) {
+        var entry = head
+        for slot in 0..<slots {
+            unsafe PackedInflight.record(descriptorAhead(slot), at: entry, in: inflight, &observer)
+            entry = unsafe entries.next[Int(entry)]
+        }
     }
 
     /// Follows a chain of any shape, whose first descriptor was copied already, and translates its buffers. One with a fault is followed to its

@@ -11,6 +11,7 @@ extension PackedRing {
         if stagedSlots == 0 {
             firstStaged = usedNext
             firstStagedMeta = meta
+            if Observer.breaks(.packedFirstDescriptorLast) { unsafe observer.store64(meta, descriptors + Int(usedNext) &* 16 + 8) }
         } else {
             // Relaxed, and before the batch's first descriptor: the driver looks at used descriptors in order, so it stops at the first.
             // The descriptor belongs to a chain that was popped, hence no descriptor the driver still needs read is written over.
@@ -51,24 +52,49 @@ extension PackedRing {
     @inline(__always)
     mutating func publishTracked(_ inflight: UnsafeMutableRawPointer, _ first: UnsafeMutableRawPointer) {
         let oldFree = entries.freeHead
-        unsafe PackedInflight.linkFree(&entries, in: inflight, &observer)
-        // The pairs of old and new value are stored as one word each, so that no crash finds a pair half changed.
-        unsafe observer.store32(PackedInflight.freeWord(new: entries.freeHead, old: oldFree), inflight + PackedInflight.freeHeadOffset)
         let old = (index: firstStaged, wrap: firstStagedMeta & PackedFormat.used != 0)
         let new = (index: usedNext, wrap: usedBits != 0)
-        unsafe observer.store64(PackedInflight.usedWord(new: new, old: old), inflight + PackedInflight.usedIndexOffset)
+        let used = PackedInflight.usedWord(new: new, old: old)
+        if Observer.breaks(.packedLinksBeforeCommit) {
+            let newFree = unsafe entries.staged[Int(entries.stagedCount) &- 1]
+            unsafe commitEarly(inflight, first, free: PackedInflight.freeWord(new: newFree, old: oldFree), used: used)
+        }
+        unsafe PackedInflight.linkFree(&entries, in: inflight, &observer)
+        if Observer.breaks(.packedFreeHeadBeforeCommit) { unsafe commitEarly(inflight, first, free: nil, used: used) }
+        // The pairs of old and new value are stored as one word each, so that no crash finds a pair half changed.
+        unsafe observer.store32(PackedInflight.freeWord(new: entries.freeHead, old: oldFree), inflight + PackedInflight.freeHeadOffset)
+        if Observer.breaks(.packedUsedPositionBeforeCommit) { unsafe commitEarly(inflight, first, free: nil, used: nil) }
+        unsafe observer.store64(used, inflight + PackedInflight.usedIndexOffset)
+        if Observer.breaks(.packedMarksAfterCommit) { unsafe unmarkStaged(inflight) }
         // Release: links, free head, used position and the batch's other descriptors are there before the first used descriptor commits.
         unsafe observer.release64(firstStagedMeta, first)
-        for index in 0..<entries.stagedCount {
-            // Release: no mark goes before the commit, or a crash in between would lose the request.
-            unsafe observer.release8(0, inflight + PackedInflight.offset(entries.staged[Int(index)]))
-        }
+        unsafe unmarkStaged(inflight)
         entries.stagedCount = 0
+        if Observer.breaks(.packedFreeHeadsSettleFirst) {
+            unsafe observer.release64(PackedInflight.usedWord(new: new, old: new), inflight + PackedInflight.usedIndexOffset)
+        }
         // Release: the marks are gone before the batch is declared over. Free heads first: the used position decides whether recovery has
         // anything to do.
         unsafe observer.release32(
             PackedInflight.freeWord(new: entries.freeHead, old: entries.freeHead), inflight + PackedInflight.freeHeadOffset)
         unsafe observer.release64(PackedInflight.usedWord(new: new, old: new), inflight + PackedInflight.usedIndexOffset)
+    }
+
+    @inlinable
+    @inline(__always)
+    mutating func unmarkStaged(_ inflight: UnsafeMutableRawPointer) {
+        for index in 0..<entries.stagedCount {
+            // Release: no mark goes before the commit, or a crash in between would lose the request.
+            unsafe observer.release8(0, inflight + PackedInflight.offset(entries.staged[Int(index)]))
+        }
+    }
+
+    /// Shows the driver the batch when only a part of what must come before is stored: what breaking a rule of `publishTracked` means.
+    @inlinable
+    mutating func commitEarly(_ inflight: UnsafeMutableRawPointer, _ first: UnsafeMutableRawPointer, free: UInt32?, used: UInt64?) {
+        if let free { unsafe observer.store32(free, inflight + PackedInflight.freeHeadOffset) }
+        if let used { unsafe observer.store64(used, inflight + PackedInflight.usedIndexOffset) }
+        unsafe observer.release64(firstStagedMeta, first)
     }
 
     /// Whether the driver wants to hear of what was published since the last call. Call once after `publish`.
@@ -112,8 +138,12 @@ extension PackedRing {
         unsafe observer.store32(hasEventIndex ? availNext | wrap | 2 << 16 : 0, deviceEvent)
         // Full fence: the driver stores the descriptor, fences and reads the event area. Either it sees our wish or we see its buffer.
         atomicMemoryFence(ordering: .sequentiallyConsistent)
-        let meta = unsafe descriptors.shared64(at: Int(availNext) * 16 + 8)
-        return meta & PackedFormat.ownership == availBits
+        return isNextAvailable
+    }
+
+    /// Whether the driver has made the next descriptor available.
+    @inlinable var isNextAvailable: Bool {
+        unsafe descriptors.shared64(at: Int(availNext) * 16 + 8) & PackedFormat.ownership == availBits
     }
 
     /// Tells the driver that kicks are not needed.

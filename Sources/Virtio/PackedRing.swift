@@ -75,7 +75,7 @@ public struct PackedRing<Observer: StoreObserver>: Virtqueue {
         allowsIndirect = configuration.features.contains(.ringIndirectDescriptors)
         // Without INDIRECT_DESC a key that no descriptor has: the id is masked.
         plainKey = allowsIndirect ? 48 | 4 << 48 : 1 << 32
-        mustNotify = true
+        mustNotify = !Observer.breaks(.signalAtStart)
         firstStaged = 0
         firstStagedMeta = 0
         stagedSlots = 0
@@ -103,7 +103,7 @@ public struct PackedRing<Observer: StoreObserver>: Virtqueue {
             if let recovery {
                 // Region and ring know better than the base, which is stale after a crash.
                 position = recovery.used
-                next = position.advanced(by: recovery.takenSlots, queueSize: size)
+                if !Observer.breaks(.positionFromRegion) { next = position.advanced(by: recovery.takenSlots, queueSize: size) }
                 taken = recovery.takenSlots
                 entries.counter = recovery.counter
                 entries.freeHead = recovery.freeHead

@@ -68,6 +68,16 @@ public protocol StoreObserver {
 
     /// Called after each store of `size` bytes to `address`.
     mutating func didStore(_ address: UnsafeMutableRawPointer, size: Int)
+
+    /// Whether the ring is to break a rule, to show that a simulator notices. Never, unless the observer says otherwise.
+    static func breaks(_ rule: OrderingRule) -> Bool
+}
+
+extension StoreObserver {
+    /// No rule is broken: inlined, which leaves nothing of the question.
+    @inlinable
+    @inline(__always)
+    public static func breaks(_ rule: OrderingRule) -> Bool { false }
 }
 
 /// The observer that sees nothing and costs nothing.

@@ -44,7 +44,8 @@ enum SplitInflight {
         if batch != 0 {
             // The daemon died between the store of the used ring's idx and that of region.used_idx: the last `batch` used entries may
             // still be marked. With nothing marked there is nothing to unmark, whatever the distance (the region of a drained queue).
-            if marks.contains(true) {
+            if Observer.breaks(.splitRecoveryIndexAfterMarks) { unsafe observer.release16(usedIndex, base + usedIndexOffset) }
+            if marks.contains(true), !Observer.breaks(.splitLastBatchUnmarked) {
                 unsafe try clearBatch(base, first: lastBatchHead, size: Int(batch), queueSize: queueSize, &marks, &observer)
             }
             // Release: the marks are gone before the batch is declared over; a crash before this store repeats the same steps.
@@ -52,8 +53,9 @@ enum SplitInflight {
         }
         let inFlight = (0..<queueSize).filter { marks[$0] }
             .map { (head: UInt16($0), counter: unsafe base.shared64(at: headerBytes + $0 * entryBytes + counterOffset)) }
-            .sorted { ($0.counter, $0.head) < ($1.counter, $1.head) }
-        return Recovery(heads: inFlight.map(\.head), counter: (inFlight.last?.counter ?? 0) &+ 1, lastBatchHead: lastBatchHead)
+            .sorted { Observer.breaks(.resubmissionInOrder) ? $0.head < $1.head : ($0.counter, $0.head) < ($1.counter, $1.head) }
+        let counter = Observer.breaks(.counterContinues) ? 0 : (inFlight.last?.counter ?? 0) &+ 1
+        return Recovery(heads: inFlight.map(\.head), counter: counter, lastBatchHead: lastBatchHead)
     }
 
     /// Unmarks the entries of the last batch, which is a list from `first`.
@@ -81,6 +83,7 @@ enum SplitInflight {
     private static func format<Observer: StoreObserver>(_ region: InflightQueue, usedIndex: UInt16, _ observer: inout Observer) {
         let base = unsafe region.base
         unsafe observer.store64(0, base)
+        if Observer.breaks(.freshVersionLast) { unsafe observer.release16(InflightHeader.version, base + InflightHeader.versionOffset) }
         for index in 0..<region.entryCount {
             unsafe observer.store64(0, base + headerBytes + index * entryBytes)
             unsafe observer.store64(0, base + headerBytes + index * entryBytes + 8)
@@ -89,7 +92,7 @@ enum SplitInflight {
         unsafe observer.store16(0, base + lastBatchHeadOffset)
         // From the ring, not 0: in a migrated machine the ring has a past, and a difference would be taken for an unfinished batch that
         // unmarks descriptor 0 (known from other back-ends).
-        unsafe observer.store16(usedIndex, base + usedIndexOffset)
+        unsafe observer.store16(Observer.breaks(.freshUsedPositionFromRing) ? 0 : usedIndex, base + usedIndexOffset)
         // Release: the version makes the part valid, so it comes last.
         unsafe observer.release16(InflightHeader.version, base + InflightHeader.versionOffset)
     }

@@ -5,7 +5,8 @@ extension SplitRing {
     public mutating func pop(
         _ memory: inout GuestMemoryView, _ segments: inout SegmentBuffer, _ chain: inout DescriptorChain
     ) -> PopResult {
-        if resubmitLeft != 0 {
+        // Before anything new: the driver may have submitted new requests knowing nothing of the crash.
+        if resubmitLeft != 0, !Observer.breaks(.resubmissionFirst) || !isNextAvailable {
             let popped = popResubmitted(&memory, segments)
             segments = popped.segments
             chain = popped.chain
@@ -42,8 +43,9 @@ extension SplitRing {
             // mark finds the counter. A crash before the mark leaves the head in the avail ring, to be popped again; marks are stored in
             // the order of the avail ring, so those that are there are always its oldest entries.
             let entry = unsafe inflight + SplitInflight.headerBytes + Int(head) &* SplitInflight.entryBytes
+            if Observer.breaks(.splitCounterBeforeMark) { unsafe observer.release8(1, entry) }
             unsafe observer.store64(counter, entry + SplitInflight.counterOffset)
-            unsafe observer.release8(1, entry)
+            if !Observer.breaks(.splitMarkAtPop) { unsafe observer.release8(1, entry) }
             counter &+= 1
         }
         return result

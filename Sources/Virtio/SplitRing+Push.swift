@@ -8,11 +8,13 @@ extension SplitRing {
         // Relaxed: the driver looks at elements before idx only, and idx is stored with release. At most `size` elements are staged, since
         // pop hands out no more before a publish, so no element the driver has yet to read is overwritten.
         let element = unsafe usedRing + 4 + Int(usedStaged & mask) &* 8
+        if Observer.breaks(.splitElementBeforeIndex) { unsafe observer.release16(usedStaged &+ 1, usedRing + 2) }
         unsafe observer.store32(UInt32(handle.id), element)
         unsafe observer.store32(length, element + 4)
         unsafe isBusy[Int(handle.id)] = 0
         if let inflight = unsafe inflight {
             // Step 2: link the entry into the batch. Step 3's last_batch_head is stored once for the batch, in publish.
+            if Observer.breaks(.splitLinkBeforeIndex) { unsafe observer.release16(usedStaged &+ 1, usedRing + 2) }
             let entry = unsafe inflight + SplitInflight.headerBytes + Int(handle.id) &* SplitInflight.entryBytes
             unsafe observer.store16(lastBatchHead, entry + SplitInflight.nextOffset)
             lastBatchHead = handle.id
@@ -41,17 +43,26 @@ extension SplitRing {
     @inlinable
     @inline(__always)
     mutating func publishTracked(_ inflight: UnsafeMutableRawPointer) {
+        if Observer.breaks(.splitBatchHeadBeforeIndex) { unsafe observer.release16(usedStaged, usedRing + 2) }
         unsafe observer.store16(lastBatchHead, inflight + SplitInflight.lastBatchHeadOffset)
+        if Observer.breaks(.splitMarksAfterIndex) { unsafe unmarkStaged(inflight) }
         // Release: list and list head are there before idx.
         unsafe observer.release16(usedStaged, usedRing + 2)
+        if Observer.breaks(.splitRegionIndexAfterMarks) { unsafe observer.release16(usedStaged, inflight + SplitInflight.usedIndexOffset) }
+        unsafe unmarkStaged(inflight)
+        // Release: all marks are gone before the batch is declared over, or a crash would run a used request again.
+        unsafe observer.release16(usedStaged, inflight + SplitInflight.usedIndexOffset)
+    }
+
+    @inlinable
+    @inline(__always)
+    mutating func unmarkStaged(_ inflight: UnsafeMutableRawPointer) {
         let batch = Int(usedStaged &- usedPublished)
         for index in 0..<batch {
             let entry = unsafe inflight + SplitInflight.headerBytes + Int(stagedHeads[index]) &* SplitInflight.entryBytes
             // Release: no mark goes before idx is visible, or a crash in between would lose the request.
             unsafe observer.release8(0, entry)
         }
-        // Release: all marks are gone before the batch is declared over, or a crash would run a used request again.
-        unsafe observer.release16(usedStaged, inflight + SplitInflight.usedIndexOffset)
     }
 
     /// Whether the driver wants to hear of what was published since the last call. Call once after `publish`.
@@ -90,8 +101,11 @@ extension SplitRing {
         }
         // Full fence: the driver stores idx, fences and reads avail_event or flags. Either it sees our wish or we see its buffers.
         atomicMemoryFence(ordering: .sequentiallyConsistent)
-        return unsafe availRing.shared16(at: 2) != availNext
+        return isNextAvailable
     }
+
+    /// Whether the driver has made another chain available.
+    @inlinable var isNextAvailable: Bool { unsafe availRing.shared16(at: 2) != availNext }
 
     /// Tells the driver that kicks are not needed.
     @inlinable

@@ -82,7 +82,7 @@ public struct SplitRing<Observer: StoreObserver>: Virtqueue {
         // Without INDIRECT_DESC a key that no descriptor has: a flag bit below the shift is always 0.
         plainKey = allowsIndirect ? (48 | 4 << 32) << 16 : 1
         notifiesOnEmpty = configuration.features.contains(.notifyOnEmpty)
-        mustNotify = true
+        mustNotify = !Observer.breaks(.signalAtStart)
 
         let scratch = unsafe configuration.scratch
         unsafe isBusy = scratch.bindMemory(to: UInt8.self, capacity: queueSize)
@@ -110,7 +110,7 @@ public struct SplitRing<Observer: StoreObserver>: Virtqueue {
             if let recovery {
                 // What the earlier daemon had popped is what is used plus what is in flight; the base the front-end tells may be stale.
                 taken = recovery.heads.count
-                availNext = usedIndex &+ UInt16(truncatingIfNeeded: taken)
+                if !Observer.breaks(.positionFromRegion) { availNext = usedIndex &+ UInt16(truncatingIfNeeded: taken) }
                 availSeen = availNext
                 counter = recovery.counter
                 lastBatchHead = recovery.lastBatchHead

@@ -54,6 +54,9 @@ public enum VirtqueueError: Error, Equatable, Sendable, CustomStringConvertible 
 
 /// The device's side of a virtqueue. A value owned by one thread at a time; nothing in it locks or allocates.
 public protocol Virtqueue {
+    /// Who sees the ring's stores to shared memory.
+    associatedtype Observer: StoreObserver
+
     /// Bytes of scratch memory a ring of that size needs; `inflightEntries` is 0 without an inflight region.
     static func scratchBytes(queueSize: Int, inflightEntries: Int) -> Int
 
