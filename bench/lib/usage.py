@@ -29,7 +29,7 @@ def usage(pid: int) -> Usage:
     for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
         try:
             fields = (task / "schedstat").read_text().split()
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             continue  # a thread that has just ended
         on_cpu += int(fields[0])
         waiting += int(fields[1])
