@@ -19,6 +19,8 @@ package final class Disk: Sendable {
 
     /// Moves with every change that queues have to see.
     let generation = Atomic<UInt64>(0)
+    /// A call descriptor of the front-end's held up a poller: the others are written to only when they take it, until the session ends.
+    let callsAreSuspect = Atomic<Bool>(false)
     private let state: Mutex<State>
 
     private struct State {

@@ -25,6 +25,7 @@ extension Export {
             statistics.queues.append(counters)
             statistics.total.merge(counters)
         }
+        statistics.memoryLosses = memoryLosses
         return statistics
     }
 

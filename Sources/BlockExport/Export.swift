@@ -1,5 +1,6 @@
 internal import BlockIO
 public import LinuxSystem
+internal import Synchronization
 internal import VhostUser
 internal import Virtio
 
@@ -20,6 +21,10 @@ public final class Export {
     /// A front-end that came while the last one's rings were still being stopped.
     private var next: FileDescriptor?
     private var isShutDown = false
+    /// Sessions that ended because memory was taken away.
+    private(set) var memoryLosses: UInt64 = 0
+    /// For how long no front-end was taken after the last stall, and when that was.
+    private var stallPause: (nanoseconds: UInt64, began: UInt64)?
 
     /// Checks the configuration, opens the backing (on a worker thread: a disk may take its time) and makes the export. Nobody can connect
     /// before ``start()``.
@@ -43,6 +48,7 @@ public final class Export {
             throw ExportError(
                 kind: .system, field: nil, message: "cannot set up export \(configuration.name): \(error)", hint: "free some memory")
         }
+        device.onStall = { [weak self] queue in self?.frontendStalled(queue) }
         device.onRingFailure = { [weak self] index, reason in self?.connection?.session.ringDidBreak(index, reason: reason) }
     }
 
@@ -50,9 +56,10 @@ public final class Export {
     public func start() throws(ExportError) {
         switch configuration.endpoint {
         case .path(let path):
-            listener = try ExportListener(path: path, mode: configuration.socketMode, group: configuration.socketGroup) { [weak self] in
-                self?.accept($0)
-            }
+            listener = try ExportListener(
+                path: path, mode: configuration.socketMode, group: configuration.socketGroup,
+                onConnection: { [weak self] in self?.accept($0) },
+                onTrouble: { [weak self] in self?.tellTrouble($0) })
         case .descriptor(let descriptor):
             try start(inherited: descriptor)
         }
@@ -61,7 +68,9 @@ public final class Export {
     private func start(inherited descriptor: FileDescriptor) throws(ExportError) {
         do throws(SystemError) {
             if try UnixSocket.isListening(descriptor) {
-                listener = try ExportListener(adopting: descriptor) { [weak self] in self?.accept($0) }
+                listener = try ExportListener(
+                    adopting: descriptor, onConnection: { [weak self] in self?.accept($0) },
+                    onTrouble: { [weak self] in self?.tellTrouble($0) })
             } else {
                 try descriptor.setNonBlocking(true)
                 accept(descriptor)
@@ -87,6 +96,7 @@ public final class Export {
             tell(.refusedSecondFrontend(processID: peer?.process))
             return
         }
+        disk.callsAreSuspect.store(false, ordering: .relaxed)
         do {
             connection = try ExportConnection(socket: socket, peer: peer, export: self, device: device)
             tell(.connected(processID: peer?.process, userID: peer?.user))
@@ -107,6 +117,39 @@ public final class Export {
     }
 
     func tell(_ event: ExportEvent) { onEvent?(event) }
+
+    private func tellTrouble(_ error: SystemError) {
+        tell(
+            .notice(
+                "no front-end can be taken now: \(error); it is tried again until it works. Raise the limit of open files if it is too low")
+        )
+    }
+
+    /// The front-end took memory away that it had shared: its session ends.
+    func memoryWasLost() {
+        memoryLosses += 1
+        connection?.sendAway(
+            reason: "memory that the front-end shares was taken away: its file was shortened, its huge pages ran out, or a page is broken")
+    }
+
+    /// A front-end whose descriptor held up a poller goes. Were the next one taken at once, it could do the same for ever; so it waits, a
+    /// second at first and twice as long each time, which leaves the poller's other queues nearly all of the time.
+    private func frontendStalled(_ queue: Int) {
+        let now = MonotonicClock.now()
+        let isHabit = stallPause.map { now &- $0.began < Self.stallMemoryNanoseconds } ?? false
+        let pause = isHabit ? min(2 * (stallPause?.nanoseconds ?? 0), Self.stallPauseMax) : Self.stallPauseMin
+        stallPause = (pause, now)
+        listener?.pause(nanoseconds: pause)
+        next = nil
+        let what = "a call or err descriptor of queue \(queue) blocks and its counter is full, which held up the poller"
+        tell(.notice("\(what); the next front-end is taken in \(pause / 1_000_000_000) s"))
+        connection?.sendAway(reason: what)
+    }
+
+    private static let stallPauseMin: UInt64 = 1_000_000_000
+    private static let stallPauseMax: UInt64 = 64_000_000_000
+    /// A front-end that behaved for so long is not punished for one before it.
+    private static let stallMemoryNanoseconds: UInt64 = 600_000_000_000
 
     // MARK: Changes
 

@@ -10,6 +10,7 @@ final class ExportConnection {
     private var mainWatch: Registration?
     private var backendWatch: Registration?
     private unowned let export: Export
+    private let host = LinuxSessionHost()
     private var hasEnded = false
     private var endReason: String?
     private var endWaiters: [CheckedContinuation<Void, Never>] = []
@@ -17,13 +18,22 @@ final class ExportConnection {
     init(socket: FileDescriptor, peer: UnixSocket.Peer?, export: Export, device: ExportDevice) throws(SystemError) {
         self.peer = peer
         self.export = export
-        link = SessionConnection(socket, device: device) { [weak self] event in
+        link = SessionConnection(socket, device: device, host: host) { [weak self] event in
             ControlActor.assumeIsolated { self?.handle(event) }
         }
         mainWatch = try EventLoop.control.register(socket, interest: .read) { [weak self] readiness in
             self?.link.mainSocketIsReady(canRead: readiness.canRead, canWrite: readiness.canWrite, isHungUp: readiness.isClosed)
         }
+        do throws(SystemError) {
+            try LostMemory.watch(owner: host.memoryOwner) { [weak export] in export?.memoryWasLost() }
+        } catch {
+            mainWatch?.cancel()
+            throw error
+        }
     }
+
+    /// Sends the front-end away without waiting for its rings.
+    func sendAway(reason: String) { end(reason: reason) }
 
     /// What the session has negotiated.
     var session: Session { link.session }
@@ -86,6 +96,7 @@ final class ExportConnection {
         mainWatch?.cancel()
         backendWatch?.cancel()
         UnixSocket.shutdown(link.socket)
+        LostMemory.forget(owner: host.memoryOwner)
         // The closure keeps this object until the rings have stopped; the export lets go of it then.
         link.disconnect { [self] in
             ControlActor.assumeIsolated {

@@ -16,6 +16,10 @@ final class ExportDevice: @ControlActor SessionDevice {
     private let tell: @ControlActor (ExportEvent) -> Void
     /// Told when a ring broke, to tell the session.
     var onRingFailure: (@ControlActor (Int, String) -> Void)?
+    /// Told when a descriptor of the front-end's held up the poller of this queue.
+    var onStall: (@ControlActor (Int) -> Void)?
+    /// Stalls that were told, by queue.
+    private var toldStalls: [Int: UInt64] = [:]
 
     init(
         _ configuration: ExportConfiguration, disk: Disk, pollers: PollerGroup, tell: @escaping @ControlActor (ExportEvent) -> Void
@@ -55,7 +59,8 @@ final class ExportDevice: @ControlActor SessionDevice {
         let memoryNode = unsafe NUMA.node(of: ring.addresses.descriptors)
         do {
             let (poller, place) = try pollers.assign(
-                queue.identity, cpus: configuration.cpus, memoryNode: memoryNode, backingNode: disk.backing.node)
+                queue.identity, cpus: configuration.cpus, memoryNode: memoryNode, backingNode: disk.backing.node,
+                onStall: { [weak self] in self?.tellStalls(index) })
             let setup = QueueSetup(
                 identity: queue.identity, ring: ring, disk: disk, counters: queue.counters, pollMode: configuration.pollMode,
                 onFailure: { [weak self] reason in ControlActor.post { self?.ringFailed(index, reason) } })
@@ -74,6 +79,8 @@ final class ExportDevice: @ControlActor SessionDevice {
         queue.stop(mode) { [self] base in
             pollers.release(queue.identity, from: cpu)
             ringErrors[index] = nil
+            // A front-end that leaves at once is no better: the next session is to know.
+            tellStalls(index)
             tell(.ringStopped(queue: index))
             completion.value(base)
         }
@@ -121,9 +128,17 @@ final class ExportDevice: @ControlActor SessionDevice {
 
     private func ringFailed(_ index: Int, _ reason: String) {
         queues[index].fail(reason)
-        // virtio has no other way to say it: the front-end learns from the err descriptor that the ring is dead.
-        if let error = ringErrors[index] { EventFD.signal(raw: error.rawValue) }
+        // virtio has no other way to say it: the front-end learns from the err descriptor that the ring is dead. The write may wait, which
+        // pollers are watched for and the control thread is not.
+        if let error = ringErrors[index] { queues[index].onPoller({ loop, token in loop.signalError(token, error) }, completion: {}) }
         tell(.ringFailed(queue: index, reason: reason))
         onRingFailure?(index, reason)
+    }
+
+    private func tellStalls(_ index: Int) {
+        let count = queues[index].counters.read(.stalls)
+        guard count > toldStalls[index, default: 0] else { return }
+        toldStalls[index] = count
+        onStall?(index)
     }
 }

@@ -4,6 +4,8 @@ public struct ExportStatistics: Sendable {
     public var total = QueueStatistics()
     /// Per queue, by index.
     public var queues: [QueueStatistics] = []
+    /// Sessions that ended because their front-end took memory away that it had shared.
+    public var memoryLosses: UInt64 = 0
 }
 
 /// Counters of one queue. All only grow, except where said otherwise.
@@ -36,6 +38,8 @@ public struct QueueStatistics: Sendable {
     public var batchMax: UInt64 = 0
     /// Requests in flight at the moment of the picture (a gauge).
     public var inFlight: UInt64 = 0
+    /// Times that a descriptor of the front-end's, full and blocking, held up the poller until it was interrupted; each ended a session.
+    public var stalls: UInt64 = 0
 
     /// An empty set.
     public init() {}

@@ -27,6 +27,8 @@ final class Poller: Sendable {
         let epoll = try Epoll()
         try epoll.add(wake.descriptor.rawValue, .readable, token: PollerLoop.wakeToken)
         let started = try PinnedThread(name: "poller-\(cpu)", cpu: cpu) { [self] in
+            // Without it a front-end's descriptor could hold the poller up for ever; there is no poller then.
+            do throws(SystemError) { try PinnedThread.allowInterrupts() } catch { fatalError("poller \(cpu): \(error)") }
             PollerLoop(poller: self, epoll: epoll).run()
         }
         thread.withLock { $0 = started }
@@ -62,6 +64,9 @@ final class Poller: Sendable {
 
     /// Processor time the thread has used, nanoseconds; any thread.
     var cpuNanoseconds: UInt64 { thread.withLock { $0?.cpuNanoseconds ?? 0 } }
+
+    /// Ends a system call in which the thread waits; any other thread.
+    func interrupt() { thread.withLock { $0 }?.interrupt() }
 
     /// Ends the thread, which must run no queues, and waits for it. Not from the poller itself.
     func shutdown() {

@@ -2,10 +2,15 @@ internal import LinuxSystem
 internal import Synchronization
 
 /// What a poller tells of itself: written by its thread, read by the control thread.
-final class PollerGauges: Sendable {
+package final class PollerGauges: Sendable {
     let busyLoops = Atomic<UInt64>(0)
     let idleLoops = Atomic<UInt64>(0)
     let sleeps = Atomic<UInt64>(0)
+    /// One more at the begin and at the end of each system call at a front-end's descriptor, which may wait: odd while the thread is in one.
+    let peerCalls = Atomic<UInt64>(0)
+
+    /// All zero.
+    package init() {}
 
     /// Adds to a counter that only the poller writes: a plain load and store.
     @inline(__always)

@@ -7,11 +7,14 @@ public final class PollerGroup {
     private struct Entry {
         var poller: Poller
         var queues: [QueueIdentity: PollerStatus.QueuePlace] = [:]
+        /// Told when a front-end's descriptor had held the poller up: it may have been the queue's.
+        var onStall: [QueueIdentity: @ControlActor () -> Void] = [:]
     }
 
     private let topology: Topology
     private let cpus: [Int]
     private var entries: [Int: Entry] = [:]
+    private let watch = PollerWatch()
 
     /// A group that may use these CPUs, or all the process may run on when nil.
     ///
@@ -39,7 +42,7 @@ public final class PollerGroup {
 
     /// The poller that is to run a queue, started if need be, and where it is.
     func assign(
-        _ queue: QueueIdentity, cpus: [Int]?, memoryNode: Int?, backingNode: Int?
+        _ queue: QueueIdentity, cpus: [Int]?, memoryNode: Int?, backingNode: Int?, onStall: @escaping @ControlActor () -> Void
     ) throws(SystemError) -> (poller: Poller, place: PollerStatus.QueuePlace) {
         let candidates = self.cpus.map { cpu in
             let queues = entries[cpu]?.queues ?? [:]
@@ -57,7 +60,11 @@ public final class PollerGroup {
             export: queue.export, queue: queue.index, crossesNodes: crosses, reason: placement.reason.rawValue)
         var entry = try entry(of: placement)
         entry.queues[queue] = place
+        entry.onStall[queue] = onStall
         entries[placement.cpu] = entry
+        watch.start(
+            pollers: { [weak self] in self?.entries.values.filter { !$0.queues.isEmpty }.map(\.poller) ?? [] },
+            onFreed: { [weak self] cpu in for told in self?.entries[cpu]?.onStall.values ?? [:].values { told() } })
         return (entry.poller, place)
     }
 
@@ -69,6 +76,7 @@ public final class PollerGroup {
     /// Forgets where a queue ran, once it stopped.
     func release(_ queue: QueueIdentity, from cpu: Int) {
         entries[cpu]?.queues[queue] = nil
+        entries[cpu]?.onStall[queue] = nil
     }
 
     /// Ends the pollers' threads, which run no queues any more.

@@ -134,6 +134,12 @@ final class PollerLoop {
     /// Uses another call descriptor from now on, and signals it once.
     func replaceCall(_ token: UInt64, _ call: FileDescriptor?) { queues[token]?.replaceCall(call) }
 
+    /// Announces on a queue's err descriptor that its ring is broken.
+    func signalError(_ token: UInt64, _ error: FileDescriptor) {
+        let wasInterrupted = atPeer { EventFD.signal(raw: error.rawValue) }
+        if wasInterrupted { queues[token]?.counters.add(1, to: .stalls) }
+    }
+
     /// Goes on with another memory table.
     func replaceMemory(_ token: UInt64, _ memory: GuestMemory, _ addresses: RingAddresses) {
         guard let queue = queues[token] else { return }
@@ -285,13 +291,24 @@ final class PollerLoop {
             // The mailbox's flag is looked at in each turn, and engines in the next one: only kicks carry news here.
             if token == Self.wakeToken { poller.wasWoken() }
             guard token < Self.engineToken, let queue = queues[token], let kick = queue.kick else { continue }
-            if EventFD.drain(raw: kick.rawValue) == 0, unsafe ready[index].events.contains(.hangUp) {
-                // A pipe or socket whose other end is closed is readable for ever and never kicks again.
-                fail(queue, "the kick descriptor was closed by the front-end")
-                epoll.remove(kick.rawValue)
-            } else {
-                heat(queue)
+            switch atPeer({ EventFD.take(raw: kick.rawValue) }) {
+            case .taken: heat(queue)
+            // A pipe whose other end is closed is readable for ever and never kicks again.
+            case .ended: loseKick(queue, kick, "was closed by the front-end")
+            case .failed(let number): loseKick(queue, kick, "cannot be read: \(SystemError("read", errno: number).name)")
             }
         }
+    }
+
+    private func loseKick(_ queue: PolledQueue, _ kick: FileDescriptor, _ reason: String) {
+        epoll.remove(kick.rawValue)
+        if queue.state == .running { fail(queue, "the kick descriptor \(reason)") }
+    }
+
+    /// Does something with a front-end's descriptor that may wait; ``PollerWatch`` ends it if it does.
+    private func atPeer<Result>(_ body: () -> Result) -> Result {
+        PollerGauges.add(1, to: poller.gauges.peerCalls)
+        defer { PollerGauges.add(1, to: poller.gauges.peerCalls) }
+        return body()
     }
 }

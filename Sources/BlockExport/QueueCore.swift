@@ -11,9 +11,10 @@ internal import Virtio
 @safe
 struct QueueCore<Ring: Virtqueue, Channel: IOChannel> {
     var ring: Ring
-    // unsafe: not owned. The runner owns all three and outlives its core, which it frees.
+    // unsafe: not owned. The runner owns all four and outlives its core, which it frees.
     private let channel: Unmanaged<Channel>
     unowned(unsafe) let counters: QueueCounters
+    unowned(unsafe) let gauges: PollerGauges
     unowned(unsafe) let disk: Disk
     var slots: RequestSlots
     var memory: GuestMemoryView
@@ -37,12 +38,14 @@ struct QueueCore<Ring: Virtqueue, Channel: IOChannel> {
     static var batchSizeMax: Int { 128 }
 
     init(
-        ring: Ring, channel: Channel, counters: QueueCounters, disk: Disk, slots: RequestSlots, memory: GuestMemoryView,
+        ring: Ring, channel: Channel, counters: QueueCounters, gauges: PollerGauges, disk: Disk, slots: RequestSlots,
+        memory: GuestMemoryView,
         completions: UnsafeMutablePointer<IOCompletionList>, features: VirtioFeatures, callDescriptor: Int32
     ) {
         self.ring = ring
         unsafe self.channel = .passUnretained(channel)
         unsafe self.counters = counters
+        unsafe self.gauges = gauges
         unsafe self.disk = disk
         self.slots = slots
         self.memory = memory
@@ -74,12 +77,24 @@ struct QueueCore<Ring: Virtqueue, Channel: IOChannel> {
         writeFlags = unsafe disk.writeFlags(features: features)
     }
 
-    /// Signals the driver.
+    /// Signals the driver. The write may wait (see ``PollerWatch``), so that it is marked as a call at a front-end's descriptor.
     @inline(__always)
-    func notify() {
+    mutating func notify() {
         guard callDescriptor >= 0 else { return }
-        EventFD.signal(raw: callDescriptor)
+        if unsafe disk.callsAreSuspect.load(ordering: .relaxed) && !EventFD.takesSignal(raw: callDescriptor) { return }
+        unsafe PollerGauges.add(1, to: gauges.peerCalls)
+        let wasInterrupted = EventFD.signal(raw: callDescriptor)
+        unsafe PollerGauges.add(1, to: gauges.peerCalls)
         unsafe counters.add(1, to: .notificationsSent)
+        if wasInterrupted { dropCall() }
+    }
+
+    /// The descriptor held the poller up: it does so no second time, nor do those of the export's other queues. The session ends for it.
+    @inline(never)
+    private mutating func dropCall() {
+        callDescriptor = -1
+        unsafe disk.callsAreSuspect.store(true, ordering: .relaxed)
+        unsafe counters.add(1, to: .stalls)
     }
 
     /// Frees a slot whose chain was handed back; with the last request of a retired memory table, the table.

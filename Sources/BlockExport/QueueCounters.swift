@@ -16,6 +16,8 @@ package final class QueueCounters: Sendable {
     /// Single words, in order after the kinds.
     enum Word: Int, CaseIterable {
         case ioErrors, unsupported, malformed, notificationsSent, dispatches, emptyDispatches, batchMax, inFlight, oldestStart
+        /// Times that a front-end's descriptor held the poller up until it was interrupted.
+        case stalls
     }
 
     // Layout in 8-byte words: the single words, padded to 16; then per kind requests, bytes, latency sum, pad to 4, and the histogram.
@@ -79,6 +81,7 @@ package final class QueueCounters: Sendable {
         picture.emptyDispatches = read(.emptyDispatches)
         picture.batchMax = read(.batchMax)
         picture.inFlight = read(.inFlight)
+        picture.stalls = read(.stalls)
         return picture
     }
 
@@ -113,6 +116,7 @@ extension QueueStatistics {
         emptyDispatches &+= other.emptyDispatches
         batchMax = max(batchMax, other.batchMax)
         inFlight &+= other.inFlight
+        stalls &+= other.stalls
     }
 }
 

@@ -14,8 +14,10 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
     private let scratch: MemoryMapping
     private var guest: GuestMemory
     private var call: FileDescriptor?
+    private let gauges: PollerGauges
 
-    package init(setup: QueueSetup, channel: Channel, node: Int?) throws {
+    package init(setup: QueueSetup, channel: Channel, node: Int?, gauges: PollerGauges = PollerGauges()) throws {
+        self.gauges = gauges
         self.setup = setup
         self.channel = channel
         let ring = setup.ring
@@ -33,8 +35,8 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
         unsafe core = .allocate(capacity: 1)
         unsafe core.initialize(
             to: QueueCore(
-                ring: device, channel: channel, counters: setup.counters, disk: setup.disk, slots: slots, memory: ring.memory.view,
-                completions: completions, features: ring.features, callDescriptor: ring.call?.rawValue ?? -1))
+                ring: device, channel: channel, counters: setup.counters, gauges: gauges, disk: setup.disk, slots: slots,
+                memory: ring.memory.view, completions: completions, features: ring.features, callDescriptor: ring.call?.rawValue ?? -1))
         super.init(identity: setup.identity, counters: setup.counters, pollMode: setup.pollMode, kick: ring.isPolled ? nil : ring.kick)
         // A daemon that died after it published and before it signalled owes the driver a notification; a spurious one harms nobody.
         if !Ring.Observer.breaks(.signalAtStart) { unsafe core.pointee.notify() }

@@ -49,17 +49,19 @@ package struct QueueSetup: @unchecked Sendable {
     }
 
     private func makeQueue<Ring: Virtqueue>(_ format: Ring.Type, on loop: PollerLoop) throws -> PolledQueue {
-        let node = loop.poller.node
         switch disk.choice.engine {
         case .null:
-            return try QueueRunner<Ring, NullChannel>(setup: self, channel: NullChannel(), node: node)
+            return try QueueRunner<Ring, NullChannel>(
+                setup: self, channel: NullChannel(), node: loop.poller.node, gauges: loop.poller.gauges)
         case .ioURing:
             let engine = try loop.ioURing()
             return try QueueRunner<Ring, URingChannel>(
-                setup: self, channel: URingChannel(engine: engine, backing: disk.backing), node: node)
+                setup: self, channel: URingChannel(engine: engine, backing: disk.backing), node: loop.poller.node,
+                gauges: loop.poller.gauges)
         case .libaio:
             let engine = try loop.libaio()
-            return try QueueRunner<Ring, AIOChannel>(setup: self, channel: AIOChannel(engine: engine, backing: disk.backing), node: node)
+            return try QueueRunner<Ring, AIOChannel>(
+                setup: self, channel: AIOChannel(engine: engine, backing: disk.backing), node: loop.poller.node, gauges: loop.poller.gauges)
         }
     }
 }

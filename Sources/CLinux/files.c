@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <poll.h>
 #include <stdint.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -28,6 +29,17 @@ int64_t clinux_read(int fd, void *bytes, size_t count) {
     return done < 0 ? -errno : done;
 }
 
+int64_t clinux_read_nowait(int fd, void *bytes, size_t count) {
+    struct iovec part = {.iov_base = bytes, .iov_len = count};
+    ssize_t done = preadv2(fd, &part, 1, -1, RWF_NOWAIT);
+    if (done >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS)) return done < 0 ? -errno : done;
+    struct pollfd entry = {.fd = fd, .events = POLLIN};
+    int ready = poll(&entry, 1, 0);
+    if (ready <= 0) return ready < 0 ? -errno : -EAGAIN;
+    done = read(fd, bytes, count);
+    return done < 0 ? -errno : done;
+}
+
 int64_t clinux_write(int fd, const void *bytes, size_t count) {
     ssize_t done = write(fd, bytes, count);
     return done < 0 ? -errno : done;
@@ -41,6 +53,16 @@ int64_t clinux_pread(int fd, void *bytes, size_t count, int64_t offset) {
 int64_t clinux_pwrite(int fd, const void *bytes, size_t count, int64_t offset) {
     ssize_t done = pwrite(fd, bytes, count, offset);
     return done < 0 ? -errno : done;
+}
+
+int clinux_get_seals(int fd) {
+    int seals = fcntl(fd, F_GET_SEALS);
+    return seals < 0 ? -errno : seals;
+}
+
+int64_t clinux_read_link(const char *path, char *bytes, size_t count) {
+    ssize_t length = readlink(path, bytes, count);
+    return length < 0 ? -errno : length;
 }
 
 int clinux_get_flags(int fd) {

@@ -5,9 +5,13 @@
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
+#include <signal.h>
 #include <stdint.h>
 #include <time.h>
 #include <unistd.h>
+
+// Ignored where nobody handles it, and used by nobody else here.
+#define CLINUX_INTERRUPT SIGURG
 
 _Static_assert(CLINUX_CPU_WORDS * 64 == CPU_SETSIZE, "cpu_set_t");
 
@@ -39,6 +43,21 @@ int clinux_thread_create(unsigned long *thread, int cpu, void *(*entry)(void *),
 }
 
 int clinux_thread_name(const char *name) { return -pthread_setname_np(pthread_self(), name); }
+
+static void clinux_interrupted(int number) { (void)number; }
+
+int clinux_thread_allow_interrupts(void) {
+    // Without SA_RESTART: the point is that the system call does not go on.
+    struct sigaction action = {.sa_handler = clinux_interrupted};
+    sigemptyset(&action.sa_mask);
+    if (sigaction(CLINUX_INTERRUPT, &action, NULL) < 0) return -errno;
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, CLINUX_INTERRUPT);
+    return -pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
+int clinux_thread_interrupt(unsigned long thread) { return -pthread_kill(thread, CLINUX_INTERRUPT); }
 
 int clinux_get_affinity(int thread, uint64_t *words) {
     cpu_set_t set;

@@ -67,16 +67,28 @@ public struct ExportStats: DescribedObject {
     public var total: QueueStats
     /// Per queue, by index.
     public var queues: [QueueStats]
+    /// Sessions ended because memory was taken away.
+    public var memoryLosses: UInt64
+
+    /// Names on the wire.
+    public enum CodingKeys: String, CodingKey, CaseIterable {
+        case name, total, queues
+        case memoryLosses = "memory_losses"
+    }
+
     /// Members.
     public static var fields: [Field] {
         [
             .required(CodingKeys.name, .string(.exportName), "the export's name"),
             .required(CodingKeys.total, QueueStats.schema, "sum over the queues"),
             .required(CodingKeys.queues, .array(of: QueueStats.schema), "per queue, by index"),
+            .required(
+                CodingKeys.memoryLosses, .natural, "sessions that ended because the front-end took memory away that it had shared"),
         ]
     }
     /// Counters.
-    public init(name: String, total: QueueStats, queues: [QueueStats]) {
+    public init(name: String, total: QueueStats, queues: [QueueStats], memoryLosses: UInt64) {
+        self.memoryLosses = memoryLosses
         self.name = name
         self.total = total
         self.queues = queues
@@ -113,6 +125,8 @@ public struct QueueStats: DescribedObject {
     public var batchMax: UInt64 = 0
     /// Requests in flight now.
     public var inFlight: UInt64 = 0
+    /// Times that a descriptor held up the poller.
+    public var stalls: UInt64 = 0
 
     /// Names on the wire.
     public enum CodingKeys: String, CodingKey, CaseIterable {
@@ -124,6 +138,7 @@ public struct QueueStats: DescribedObject {
         case emptyDispatches = "empty_dispatches"
         case batchMax = "batch_max"
         case inFlight = "in_flight"
+        case stalls
     }
 
     /// Members.
@@ -143,6 +158,9 @@ public struct QueueStats: DescribedObject {
             .required(CodingKeys.emptyDispatches, .natural, "looks at the ring that found none"),
             .required(CodingKeys.batchMax, .natural, "most requests found in one look"),
             .required(CodingKeys.inFlight, .natural, "requests in flight now (a gauge)"),
+            .required(
+                CodingKeys.stalls, .natural,
+                "times that a descriptor of the front-end's, full and blocking, held up the poller for a moment"),
         ]
     }
 

@@ -149,7 +149,9 @@ extension PollerInfo {
 
 extension ExportStats {
     init(name: String, _ statistics: ExportStatistics) {
-        self.init(name: name, total: QueueStats(statistics.total), queues: statistics.queues.map { QueueStats($0) })
+        self.init(
+            name: name, total: QueueStats(statistics.total), queues: statistics.queues.map { QueueStats($0) },
+            memoryLosses: statistics.memoryLosses)
     }
 }
 
@@ -170,6 +172,7 @@ extension QueueStats {
         emptyDispatches = statistics.emptyDispatches
         batchMax = statistics.batchMax
         inFlight = statistics.inFlight
+        stalls = statistics.stalls
     }
 }
 

@@ -17,25 +17,51 @@ public struct EventFD: Sendable {
     }
 
     /// Adds one to the counter. Never waits on a non-blocking descriptor: a full counter is as good as a signal already.
-    public func signal() { Self.signal(raw: descriptor.rawValue) }
+    public func signal() { _ = Self.signal(raw: descriptor.rawValue) }
 
     /// Sets the counter to zero and returns what it was.
     @discardableResult
-    public func drain() -> UInt64 { Self.drain(raw: descriptor.rawValue) }
-
-    /// `signal` for a descriptor whose owner is known to live; made for pollers, which hold numbers only.
-    @inline(never)
-    public static func signal(raw: Int32) {
-        var one: UInt64 = 1
-        // Errors mean a full counter (the peer has a signal waiting) or a peer that gave a descriptor of another kind: neither harms us.
-        _ = unsafe clinux_write(raw, &one, 8)
+    public func drain() -> UInt64 {
+        var count: UInt64 = 0
+        return unsafe clinux_read(descriptor.rawValue, &count, 8) == 8 ? count : 0
     }
 
-    /// `drain` for a descriptor whose owner is known to live.
+    /// `signal` for a descriptor that a peer gave, whose owner here is known to live; made for pollers, which hold numbers only. True when it
+    /// was interrupted while it waited (``PinnedThread/interrupt()``).
+    ///
+    /// It waits when the counter is full and the descriptor blocks. That flag belongs to everybody who has the descriptor, the peer
+    /// included, which may rely on it: so it is not ours to change, and looking at it first would prove nothing.
     @inline(never)
     @discardableResult
-    public static func drain(raw: Int32) -> UInt64 {
-        var count: UInt64 = 0
-        return unsafe clinux_read(raw, &count, 8) == 8 ? count : 0
+    public static func signal(raw: Int32) -> Bool {
+        var one: UInt64 = 1
+        // Other errors mean a full counter (the peer has a signal waiting) or a peer that closed its end: neither harms us.
+        return unsafe clinux_write(raw, &one, 8) == -Int64(EINTR)
+    }
+
+    /// Whether ``signal(raw:)`` would not wait at this moment.
+    @inline(never)
+    public static func takesSignal(raw: Int32) -> Bool {
+        var entry = pollfd(fd: raw, events: Int16(POLLOUT), revents: 0)
+        return unsafe poll(&entry, 1, 0) > 0
+    }
+
+    /// What taking a peer's signals brought.
+    public enum Drained: Equatable, Sendable {
+        /// There were signals, or none by now: somebody else who has the descriptor may have been faster.
+        case taken
+        /// The peer closed its end: no signal can come any more.
+        case ended
+        /// The descriptor cannot be read; the errno.
+        case failed(Int32)
+    }
+
+    /// Takes the signals of a descriptor that a peer gave, without waiting for one whatever its flags say.
+    @inline(never)
+    public static func take(raw: Int32) -> Drained {
+        var bytes: UInt64 = 0
+        let count = unsafe clinux_read_nowait(raw, &bytes, 8)
+        if count > 0 || count == -Int64(EAGAIN) { return .taken }
+        return count == 0 ? .ended : .failed(Int32(-count))
     }
 }

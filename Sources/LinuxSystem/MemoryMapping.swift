@@ -13,11 +13,17 @@ public final class MemoryMapping: @unchecked Sendable {
     /// What mmap returned and munmap takes: `base` and `size` rounded outwards to the mapping's page size.
     private let mappedBase: UnsafeMutableRawPointer
     private let mappedSize: Int
+    /// The number of the mapping's guard; nil when it has none.
+    private let guardNumber: Int32?
 
     /// Maps `size` bytes at `offset` of a file, shared with everybody else who maps it. Nothing is populated, so this is quick for any
     /// size; memory that the file lacks raises SIGBUS when touched. Neither offset nor size need be aligned: both are rounded outwards to
     /// the file's page size, which is the huge page's on hugetlbfs (munmap fails there with less).
-    public init(descriptor: FileDescriptor, offset: UInt64, size: UInt64, writable: Bool = true) throws(SystemError) {
+    ///
+    /// - Parameter guardedFor: with a number, no SIGBUS reaches the process: see ``MemoryGuard``, which tells the number again.
+    public init(
+        descriptor: FileDescriptor, offset: UInt64, size: UInt64, writable: Bool = true, guardedFor owner: UInt64? = nil
+    ) throws(SystemError) {
         let what = "map \(size) bytes at \(offset) of descriptor \(descriptor.rawValue)"
         let unit = UInt64(Self.pageSize(of: descriptor))
         let lead = offset % unit
@@ -33,6 +39,13 @@ public final class MemoryMapping: @unchecked Sendable {
         mappedSize = Int(rounded)
         unsafe base = mapped + Int(lead)
         self.size = Int(size)
+        do {
+            guardNumber = try owner.map { owner throws(SystemError) in try unsafe MemoryGuard.add(mapped, Int(rounded), owner: owner) }
+        } catch {
+            // What an initialiser that throws leaves behind no deinit takes away.
+            _ = unsafe clinux_munmap(mapped, Int(rounded))
+            throw error
+        }
     }
 
     /// Private memory, all zero, that takes physical pages as it is touched: from NUMA node `node` where given and possible.
@@ -46,10 +59,13 @@ public final class MemoryMapping: @unchecked Sendable {
         mappedSize = rounded
         unsafe base = mapped
         self.size = size
+        guardNumber = nil
         if let node { unsafe NUMA.prefer(node: node, forRange: mapped, size: rounded) }
     }
 
     deinit {
+        // First: a guard must never stand over addresses that may be somebody else's.
+        if let guardNumber { MemoryGuard.remove(guardNumber) }
         _ = unsafe clinux_munmap(mappedBase, mappedSize)
     }
 

@@ -47,6 +47,19 @@ public final class PinnedThread: Sendable {
         if mustJoin { _ = pthread_join(thread, nil) }
     }
 
+    /// Makes system calls of the calling thread end early when ``interrupt()`` is called for it. For threads that may wait at a peer's
+    /// descriptor, whose flags are not ours to set.
+    public static func allowInterrupts() throws(SystemError) {
+        try SystemError.check(clinux_thread_allow_interrupts(), "handle the interrupting signal")
+    }
+
+    /// Ends the system call in which the thread waits, if it waits in one and allows it; any other thread may call.
+    public func interrupt() {
+        isJoined.withLock { joined in
+            if !joined { _ = clinux_thread_interrupt(thread) }
+        }
+    }
+
     /// Processor time the thread has used in nanoseconds, or 0 once it has ended and was joined; any thread may ask.
     public var cpuNanoseconds: UInt64 {
         isJoined.withLock { joined in

@@ -3,11 +3,8 @@ import Glibc
 
 /// Small files of sysfs and procfs.
 public enum SystemFile {
-    /// The most bytes that are read of one file.
-    private static let sizeMax = 65536
-
-    /// The file's content without white space at its ends; nil when it cannot be read.
-    public static func text(_ path: String) -> String? {
+    /// The file's content without white space at its ends, `sizeMax` bytes of it at most or a little more; nil when it cannot be read.
+    public static func text(_ path: String, sizeMax: Int = 65536) -> String? {
         guard let file = try? FileDescriptor.open(path, flags: O_RDONLY) else { return nil }
         var bytes: [UInt8] = []
         var chunk = [UInt8](repeating: 0, count: 4096)

@@ -20,15 +20,17 @@ final class ServedExport: Sendable {
         events = Mutex([])
     }
 
-    /// Serves a configuration that `adjust` finishes; a null disk of 64 MiB unless it says otherwise.
+    /// Serves a configuration that `adjust` finishes; a null disk of 64 MiB unless it says otherwise. `beside` shares its pollers.
     @ControlActor
-    static func start(_ adjust: @Sendable (inout ExportConfiguration) -> Void = { _ in }) async throws -> ServedExport {
+    static func start(
+        beside: ServedExport? = nil, _ adjust: @Sendable (inout ExportConfiguration) -> Void = { _ in }
+    ) async throws -> ServedExport {
         let number = count.wrappingAdd(1, ordering: .relaxed).newValue
         let path = "/tmp/vhublk-export-\(ProcessInfo.processInfo.processIdentifier)-\(number).sock"
         var configuration = ExportConfiguration(
             name: "disk\(number)", backing: .null(size: 64 << 20), endpoint: .path(path), queueCount: 2)
         adjust(&configuration)
-        let pollers = try PollerGroup(cpus: nil, topology: Topology())
+        let pollers = try beside?.pollers ?? PollerGroup(cpus: nil, topology: Topology())
         let export = try await Export.open(configuration, pollers: pollers)
         let served = ServedExport(export: export, pollers: pollers, path: path)
         export.onEvent = { (event: ExportEvent) in served.note(event) }
@@ -48,9 +50,23 @@ final class ServedExport: Sendable {
         pollers.shutdown()
     }
 
+    /// Ends the export only: its pollers are those of another.
+    @ControlActor
+    func stopExport() async throws { try await export.shutdown(force: true) }
+
     /// Ends the pollers of an export that was shut down.
     @ControlActor
     func endPollers() { pollers.shutdown() }
+
+    /// Why the front-end was sent away, once it was; up to five seconds.
+    func reasonOfDisconnection() -> String? {
+        var reason: String?
+        _ = waitFor {
+            if case .disconnected(let why?) = $0 { reason = why }
+            return reason != nil
+        }
+        return reason
+    }
 
     /// Waits until something was told, up to five seconds.
     func waitFor(_ isIt: (ExportEvent) -> Bool) -> Bool {

@@ -54,6 +54,9 @@ import Virtio
         #expect(setMemory(frontend(), try FileDescriptor.open("/dev/zero", flags: 2), size: 4096) == descriptors)
         #expect(setMemory(frontend(), try UnixSocket.pair().0, size: 4096) == descriptors)
         #expect(setMemory(frontend(), try FileDescriptor.open("/proc/self/exe", flags: 0), size: 4096) == Refusal.Code.memory.rawValue)
+        let file = try MemoryFile.create(name: "guest", size: 4096)
+        let readOnly = try FileDescriptor.open("/proc/self/fd/\(file.rawValue)", flags: 0)
+        #expect(setMemory(frontend(), readOnly, size: 4096) == Refusal.Code.memory.rawValue)
     }
 
     @Test("A kick comes over an eventfd or a pipe; a directory or a file cannot bring one")
@@ -68,6 +71,8 @@ import Virtio
         #expect(answer(try FileDescriptor.open("/tmp", flags: 0)) == refused)
         #expect(answer(try FileDescriptor.open("/proc/self/exe", flags: 0)) == refused)
         #expect(answer(try UnixSocket.pair().0) == refused)
+        #expect(answer(try MemoryFile.create(name: "guest", size: 4096)) == refused)
+        #expect(answer(try Epoll().descriptor) == refused, "what is no eventfd may be ready for ever, or wait when it is read")
         #expect(!frontend.session.status.rings[0].isStarted)
         #expect(answer(try EventFD().descriptor) == [0, 0, 0])
         #expect(frontend.session.status.rings[0].isStarted)

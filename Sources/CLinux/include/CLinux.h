@@ -7,6 +7,7 @@
 #include "clinux_errors.h"
 #include "clinux_events.h"
 #include "clinux_files.h"
+#include "clinux_guard.h"
 #include "clinux_memory.h"
 #include "clinux_process.h"
 #include "clinux_sockets.h"

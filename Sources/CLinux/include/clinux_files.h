@@ -9,9 +9,16 @@ int clinux_open(const char *path, int flags, unsigned int mode);
 int clinux_close(int fd);
 int clinux_dup(int fd);
 int64_t clinux_read(int fd, void *bytes, size_t count);
+/// Reads what is there without waiting, whatever the descriptor's flags say, which belong to whoever else has it open: -EAGAIN when there
+/// is nothing. Where the kernel cannot (pipes before Linux 6.4, eventfds before 5.10) a reader that is faster makes this wait.
+int64_t clinux_read_nowait(int fd, void *bytes, size_t count);
 int64_t clinux_write(int fd, const void *bytes, size_t count);
 int64_t clinux_pread(int fd, void *bytes, size_t count, int64_t offset);
 int64_t clinux_pwrite(int fd, const void *bytes, size_t count, int64_t offset);
+/// The seals of a file in memory (shmem or hugetlbfs; a tmpfs's files have one too); -EINVAL for every other file. Asks no file system.
+int clinux_get_seals(int fd);
+/// Where a symbolic link points, without a terminator; its length.
+int64_t clinux_read_link(const char *path, char *bytes, size_t count);
 int clinux_get_flags(int fd);
 int clinux_set_flags(int fd, int flags);
 int clinux_truncate(int fd, int64_t size);

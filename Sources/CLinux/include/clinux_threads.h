@@ -12,6 +12,11 @@ uint64_t clinux_monotonic_ns(void);
 int clinux_thread_create(unsigned long *thread, int cpu, void *(*entry)(void *), void *context);
 int clinux_thread_name(const char *name);
 
+/// Makes a system call in which the calling thread waits return -EINTR when another thread asks for it with clinux_thread_interrupt.
+int clinux_thread_allow_interrupts(void);
+/// Interrupts a thread that allowed it; one that waits in no system call notices nothing.
+int clinux_thread_interrupt(unsigned long thread);
+
 /// The CPUs a thread may run on (thread 0: the caller) as a bit mask of CLINUX_CPU_WORDS words.
 int clinux_get_affinity(int thread, uint64_t *words);
 int clinux_set_affinity(int thread, const uint64_t *words);

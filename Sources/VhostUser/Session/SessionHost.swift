@@ -1,4 +1,5 @@
 public import LinuxSystem
+import Synchronization
 
 /// Memory of the front-end's, mapped here.
 ///
@@ -31,11 +32,22 @@ public protocol SessionHost: AnyObject {
 
 /// The host as it is.
 public final class LinuxSessionHost: SessionHost {
-    /// There is nothing to set.
-    public init() {}
+    /// The number under which ``MemoryGuard`` tells that memory which this host mapped was lost; no two hosts have the same.
+    public let memoryOwner: UInt64
 
-    /// Only files have a size that can be checked, and only what lies inside it may be mapped: beyond the end every access is a SIGBUS.
+    private static let nextOwner = Atomic<UInt64>(1)
+    /// File systems that ask somebody, over a network or in user space, before they answer: touching their memory may take for ever.
+    private static let remoteFileSystems: Set<String> = ["9p", "afs", "ceph", "cifs", "nfs", "nfs4", "smb3", "virtiofs"]
+
+    /// A host for one session.
+    public init() {
+        memoryOwner = Self.nextOwner.wrappingAdd(1, ordering: .relaxed).oldValue
+    }
+
+    /// Only files have a size that can be checked, and only what lies inside it may be mapped: beyond the end every access is a SIGBUS. The
+    /// front-end can still shorten the file later, hence the guard.
     public func map(_ descriptor: FileDescriptor, offset: UInt64, size: UInt64) throws(Refusal) -> MappedMemory {
+        try refuseRemote(descriptor)
         let status = try refuse(.descriptors) { () throws(SystemError) in try descriptor.status() }
         guard status.kind == .regular else {
             throw Refusal(.descriptors, "memory cannot be mapped from a \(status.kind.rawValue); a memory file or a file is needed")
@@ -45,9 +57,19 @@ public final class LinuxSessionHost: SessionHost {
             throw Refusal(.memory, "\(size) bytes at offset \(offset) are not inside the \(status.size) bytes of the memory file")
         }
         let mapping = try refuse(.memory) { () throws(SystemError) in
-            try MemoryMapping(descriptor: descriptor, offset: offset, size: size)
+            try MemoryMapping(descriptor: descriptor, offset: offset, size: size, guardedFor: memoryOwner)
         }
         return unsafe MappedMemory(base: mapping.base, owner: mapping)
+    }
+
+    /// Whose pages come from a server, a poller would wait for; the front-end may be that server (FUSE).
+    private func refuseRemote(_ descriptor: FileDescriptor) throws(Refusal) {
+        guard case .path(let type) = descriptor.nature else { return }
+        let advice = "share a memfd, or a file on tmpfs, hugetlbfs or a local file system"
+        guard let type else { throw Refusal(.descriptors, "memory from a mount that this process does not see; \(advice)") }
+        if Self.remoteFileSystems.contains(type) || type.hasPrefix("fuse") {
+            throw Refusal(.descriptors, "memory from a file on \(type), which may not answer; \(advice)")
+        }
     }
 
     /// The file is sealed against growing and shrinking: the front-end cannot take it away from under us.
@@ -59,19 +81,40 @@ public final class LinuxSessionHost: SessionHost {
         }
     }
 
-    /// "Either eventfd or pipe/pipe2" (vhost-user specification, "Support for platforms other than Linux"); an eventfd has no file type.
+    /// "Either eventfd or pipe/pipe2" (vhost-user specification, "Support for platforms other than Linux").
     public func checkNotifier(_ descriptor: FileDescriptor) throws(Refusal) {
-        let kind = try refuse(.descriptors) { () throws(SystemError) in try descriptor.status().kind }
-        guard kind == .other || kind == .pipe else {
-            throw Refusal(.descriptors, "a \(kind.rawValue) cannot notify; an eventfd is needed")
+        switch descriptor.nature {
+        case .eventFD, .pipe: return
+        case .unknown: try require(descriptor, [.other, .pipe], "cannot notify; an eventfd is needed")
+        case let nature: throw Refusal(.descriptors, "\(Self.name(nature)) cannot notify; an eventfd is needed")
         }
     }
 
     /// The socket is a channel for us alone, hence its flags are ours to set.
     public func checkSocket(_ descriptor: FileDescriptor) throws(Refusal) {
-        let kind = try refuse(.descriptors) { () throws(SystemError) in try descriptor.status().kind }
-        guard kind == .socket else { throw Refusal(.descriptors, "the back-end channel needs a socket, not a \(kind.rawValue)") }
+        switch descriptor.nature {
+        case .socket: break
+        case .unknown: try require(descriptor, [.socket], "cannot be the back-end channel; a socket is needed")
+        case let nature: throw Refusal(.descriptors, "\(Self.name(nature)) cannot be the back-end channel; a socket is needed")
+        }
         try refuse(.descriptors) { () throws(SystemError) in try descriptor.setNonBlocking(true) }
+    }
+
+    private func require(_ descriptor: FileDescriptor, _ kinds: [FileStatus.Kind], _ otherwise: String) throws(Refusal) {
+        let kind = try refuse(.descriptors) { () throws(SystemError) in try descriptor.status().kind }
+        guard kinds.contains(kind) else { throw Refusal(.descriptors, "a \(kind.rawValue) \(otherwise)") }
+    }
+
+    private static func name(_ nature: FileDescriptor.Nature) -> String {
+        switch nature {
+        case .eventFD: "an eventfd"
+        case .pipe: "a pipe"
+        case .socket: "a socket"
+        case .memoryFile: "a memory file"
+        case .path: "a file"
+        case .other(let name): name
+        case .unknown: "something unknown"
+        }
     }
 
     private func refuse<Result>(_ code: Refusal.Code, _ body: () throws(SystemError) -> Result) throws(Refusal) -> Result {
