@@ -4,27 +4,28 @@ import Testing
 import VhostUser
 import Virtio
 
-/// What a front-end can make this process hold, counted over many repetitions. Each runs in a process of its own, in which nobody else opens
-/// or maps anything.
+/// What a front-end can make this process hold, counted over a hundred thousand messages of a kind. Each runs in a process of its own, in
+/// which nobody else opens or maps anything.
 @Suite struct LeakTests {
-    static let repetitions = 10_000
+    static let messageCount = 100_000
 
-    /// Descriptors that are open, mappings that exist, and memory that is resident.
+    /// Descriptors that are open, mappings that exist, threads that run, and memory that is resident.
     struct Usage {
         var descriptorCount: Int
         var mappingCount: Int
         var residentPageCount: Int
+        var threadCount: Int
 
         static func now() throws -> Usage {
             let pages = try text("/proc/self/statm").split(separator: " ")
             return Usage(
-                descriptorCount: try descriptorCount(), mappingCount: try text("/proc/self/maps").count { $0 == "\n" },
-                residentPageCount: Int(pages[1])!)
+                descriptorCount: try entryCount("/proc/self/fd"), mappingCount: try text("/proc/self/maps").count { $0 == "\n" },
+                residentPageCount: Int(pages[1])!, threadCount: try entryCount("/proc/self/task"))
         }
 
-        private static func descriptorCount() throws -> Int {
+        private static func entryCount(_ path: String) throws -> Int {
             // The handle is opened, read and closed here.
-            guard let folder = unsafe opendir("/proc/self/fd") else { throw TestFailure() }
+            guard let folder = unsafe opendir(path) else { throw TestFailure() }
             var count = 0
             while unsafe readdir(folder) != nil { count += 1 }
             unsafe closedir(folder)
@@ -41,15 +42,17 @@ import Virtio
         }
     }
 
-    /// Runs `body` some times to warm up, then `repetitions` times, and compares. Allocators keep a little for themselves.
-    static func expectFlat(_ body: () throws -> Void) throws {
+    /// Runs `body`, which sends so many messages of the kind that is tried, some times to warm up, then until `messageCount` have been sent,
+    /// and compares. Allocators keep a little for themselves.
+    static func expectFlat(messages: Int, _ body: () throws -> Void) throws {
         for _ in 0..<500 { try body() }
         let before = try Usage.now()
         precondition(before.descriptorCount > 3 && before.mappingCount > 3 && before.residentPageCount > 100, "/proc can be read")
-        for _ in 0..<repetitions { try body() }
+        for _ in 0..<(messageCount + messages - 1) / messages { try body() }
         let after = try Usage.now()
         precondition(after.descriptorCount == before.descriptorCount, "descriptors: \(before) became \(after)")
         precondition(after.mappingCount <= before.mappingCount + 8, "mappings: \(before) became \(after)")
+        precondition(after.threadCount <= before.threadCount, "threads: \(before) became \(after)")
         precondition(after.residentPageCount <= before.residentPageCount + 1024, "pages: \(before) became \(after)")
     }
 
@@ -73,7 +76,7 @@ import Virtio
             let server = try LeakTests.server()
             let event = try EventFD().descriptor
             let many = Array(repeating: event, count: 33)
-            try LeakTests.expectFlat {
+            try LeakTests.expectFlat(messages: 8) {
                 try LeakTests.deliver(
                     server,
                     [
@@ -94,7 +97,8 @@ import Virtio
         await #expect(processExitsWith: .success) {
             let server = try LeakTests.server()
             let many = Array(repeating: try EventFD().descriptor, count: 253)
-            try LeakTests.expectFlat { try LeakTests.deliver(server, [Message(.setVringKick, .u64(0), descriptors: many)]) }
+            // The descriptors are what counts here: 253 of them each time.
+            try LeakTests.expectFlat(messages: 25) { try LeakTests.deliver(server, [Message(.setVringKick, .u64(0), descriptors: many)]) }
         }
     }
 
@@ -102,13 +106,21 @@ import Virtio
     func vringDescriptors() async {
         await #expect(processExitsWith: .success) {
             let server = try LeakTests.server()
-            try LeakTests.expectFlat {
+            try LeakTests.expectFlat(messages: 3) {
                 let event = try EventFD().descriptor
                 try LeakTests.deliver(
                     server,
-                    [FrontendRequest.setVringKick, .setVringCall, .setVringError].map { Message($0, .u64(1), descriptors: [event]) }
-                        + [Message(.setVringSize, .vringState(VringState(index: 1, number: 256)))])
+                    [FrontendRequest.setVringKick, .setVringCall, .setVringError].map { Message($0, .u64(1), descriptors: [event]) })
             }
+        }
+    }
+
+    @Test("SET_VRING_NUM, over and over")
+    func ringSizes() async {
+        await #expect(processExitsWith: .success) {
+            let server = try LeakTests.server()
+            let messages = (0..<32).map { Message(.setVringSize, .vringState(VringState(index: UInt32($0 % 4), number: 256))) }
+            try LeakTests.expectFlat(messages: messages.count) { try LeakTests.deliver(server, messages) }
         }
     }
 
@@ -118,7 +130,7 @@ import Virtio
             let server = try LeakTests.server()
             let guest = try MemoryFile.create(name: "guest", size: 1 << 20)
             let second = TestFrontend.region(guest: 1 << 30, frontend: 1 << 30)
-            try LeakTests.expectFlat {
+            try LeakTests.expectFlat(messages: 4) {
                 try LeakTests.deliver(
                     server,
                     [
@@ -137,7 +149,7 @@ import Virtio
             let server = try LeakTests.server()
             let file = try MemoryFile.create(name: "region", size: 1 << 20)
             let description = InflightDescription(size: 1 << 20, offset: 0, queueCount: 4, queueSize: 256)
-            try LeakTests.expectFlat {
+            try LeakTests.expectFlat(messages: 3) {
                 try LeakTests.deliver(
                     server,
                     [
@@ -153,7 +165,7 @@ import Virtio
     func backendChannels() async {
         await #expect(processExitsWith: .success) {
             let server = try LeakTests.server()
-            try LeakTests.expectFlat {
+            try LeakTests.expectFlat(messages: 5) {
                 let (theirs, ours) = try UnixSocket.pair()
                 try LeakTests.deliver(server, [Message(.setBackendChannel, descriptors: [theirs])])
                 server.forgetEvents()
@@ -167,7 +179,8 @@ import Virtio
         await #expect(processExitsWith: .success) {
             let device = TestDevice()
             let guest = try MemoryFile.create(name: "guest", size: 1 << 20)
-            try LeakTests.expectFlat {
+            // Nine messages and a connection each.
+            try LeakTests.expectFlat(messages: 9) {
                 let server = try TestServer(device: device, host: LinuxSessionHost())
                 try server.negotiate()
                 try server.startRing(memory: guest)
@@ -182,6 +195,22 @@ import Virtio
                 precondition(isDone && device.configurations.isEmpty)
                 device.calls = []
                 device.stopModes = []
+            }
+        }
+    }
+
+    @Test("A hundred thousand front-ends connect, speak, and go")
+    func bareConnections() async {
+        await #expect(processExitsWith: .success) {
+            let device = TestDevice()
+            try LeakTests.expectFlat(messages: 1) {
+                let server = try TestServer(device: device, host: LinuxSessionHost())
+                try server.negotiate()
+                UnixSocket.shutdown(server.front.socket)
+                server.pump()
+                precondition(server.closure == .closed(insideMessage: false))
+                server.connection.disconnect {}
+                device.calls = []
             }
         }
     }
