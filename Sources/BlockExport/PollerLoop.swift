@@ -174,7 +174,8 @@ final class PollerLoop {
                 }
             case .failed(let reason):
                 fail(queue, reason)
-                return true
+                // What was taken before the fault is done and answered like everything else of this turn.
+                work += 1
             }
         }
         for engine in engines {

@@ -60,6 +60,28 @@ import Virtio
         try await served.stop()
     }
 
+    @Test(arguments: PollMode.allCases)
+    func requestsInFrontOfAFaultAreAnswered(mode: PollMode) async throws {
+        let served = try await ServedExport.start { $0.pollMode = mode }
+        let driver = try BlockDriver(path: served.path, options: BlockDriver.options(isPacked: false))
+        let ring = unsafe driver.queues[0].endpoint.area.driver.pointer
+        for slot in 0..<4 { #expect(driver.submitRead(slot: slot, length: 512)) }
+        // A fifth head that is no descriptor's, and all five are made available at once.
+        unsafe ring.storeBytes(of: 0xffff, toByteOffset: 4 + 2 * 4, as: UInt16.self)
+        unsafe ring.storeBytes(of: 5, toByteOffset: 2, as: UInt16.self)
+        driver.queues[0].endpoint.kick.map { EventFD(adopting: $0).signal() }
+        #expect(served.waitFor { if case .ringFailed(queue: 0, _) = $0 { true } else { false } })
+        // The driver did not publish them itself, hence it is asked of the used ring.
+        let used = unsafe driver.queues[0].endpoint.area.device.pointer
+        for _ in 0..<500 where unsafe used.load(fromByteOffset: 2, as: UInt16.self) != 4 { pause(milliseconds: 2) }
+        #expect(unsafe used.load(fromByteOffset: 2, as: UInt16.self) == 4, "the four are answered")
+        let before = MonotonicClock.now()
+        driver.close()
+        #expect(served.waitFor { if case .disconnected = $0 { true } else { false } })
+        #expect(MonotonicClock.now() - before < 3_000_000_000, "nothing is left in flight to wait for")
+        try await served.stop()
+    }
+
     @Test(arguments: [false, true])
     func memoryIsPluggedUnderLoad(isPacked: Bool) async throws {
         let served = try await ServedExport.start()
