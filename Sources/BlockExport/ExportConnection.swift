@@ -9,6 +9,8 @@ final class ExportConnection {
     private var link: SessionConnection!
     private var mainWatch: Registration?
     private var backendWatch: Registration?
+    /// Of rings whose calls go in-band.
+    private var callWatches: [Int: Registration] = [:]
     private unowned let export: Export
     private let host = LinuxSessionHost()
     private var hasEnded = false
@@ -63,6 +65,7 @@ final class ExportConnection {
             case .interest(let read, let write): try mainWatch?.setInterest(Self.interest(read: read, write: write))
             case .backendSocket(let socket): try watchBackend(socket)
             case .backendInterest(let write): try backendWatch?.setInterest(Self.interest(read: true, write: write))
+            case .callDescriptor(let ring, let descriptor): try watchCall(ring, descriptor)
             case .notice(let notice): export.tell(.notice(notice.description))
             // A peer that closed between two messages has simply gone.
             case .closed(.closed(insideMessage: false)): end(reason: nil)
@@ -89,12 +92,20 @@ final class ExportConnection {
         }
     }
 
+    private func watchCall(_ ring: Int, _ descriptor: FileDescriptor) throws(SystemError) {
+        callWatches[ring]?.cancel()
+        callWatches[ring] = try EventLoop.control.register(descriptor, interest: .read) { [weak self] _ in
+            self?.link.callDescriptorIsReady(ring)
+        }
+    }
+
     private func end(reason: String?) {
         guard !hasEnded else { return }
         hasEnded = true
         endReason = reason
         mainWatch?.cancel()
         backendWatch?.cancel()
+        for watch in callWatches.values { watch.cancel() }
         UnixSocket.shutdown(link.socket)
         LostMemory.forget(owner: host.memoryOwner)
         // The closure keeps this object until the rings have stopped; the export lets go of it then.

@@ -10,7 +10,7 @@ import Virtio
         switch request.shape.payload {
         case .none: .none
         case .u64: .u64(request == .setFeatures ? VirtioFeatures.protocolFeatures.rawValue : 1 << 3)
-        case .vringState: .vringState(VringState(index: 0, number: 1))
+        case .vringState: .vringState(VringState(index: 0, number: request == .vringKick ? 0 : 1))
         case .vringAddress: .vringAddress(TestFrontend.address(0))
         case .vringDescriptor: .vringDescriptor(VringDescriptorReference(index: 0, hasDescriptor: true))
         case .memoryTable: .memoryTable([TestFrontend.region()])
@@ -36,7 +36,8 @@ import Virtio
         .getFeatures, .setFeatures, .setOwner, .resetOwner, .setMemoryTable, .setVringSize, .setVringAddress, .setVringBase, .getVringBase,
         .setVringKick, .setVringCall, .setVringError, .getProtocolFeatures, .setProtocolFeatures, .getQueueCount, .setVringEnable,
         .setBackendChannel, .getConfig, .setConfig, .resetDevice, .getMemorySlotCount, .addMemoryRegion, .setStatus, .getStatus,
-        .getInflightDescriptor, .setInflightDescriptor,
+        .getInflightDescriptor, .setInflightDescriptor, .vringKick, .getSharedMemoryConfig, .crosvmSleep, .crosvmWake,
+        .crosvmGetSharedMemoryRegions,
     ]
 
     @Test("With REPLY_ACK and need_reply every message is answered, once", arguments: FrontendRequest.allCases)
@@ -83,7 +84,9 @@ import Virtio
     func notNegotiated(request: FrontendRequest) throws {
         let frontend = TestFrontend()
         let replies = frontend.send(request, Self.payload(request), try Self.descriptors(request), needReply: true)
-        let always: Set<FrontendRequest> = [.getFeatures, .getProtocolFeatures, .getVringBase, .getQueueCount]
+        let always: Set<FrontendRequest> = [
+            .getFeatures, .getProtocolFeatures, .getVringBase, .getQueueCount, .crosvmSleep, .crosvmWake, .crosvmGetSharedMemoryRegions,
+        ]
         // SET_PROTOCOL_FEATURES above sets REPLY_ACK, and asks for its own answer with it.
         #expect(replies.count == (always.contains(request) || request == .setProtocolFeatures ? 1 : 0))
         #expect(frontend.closure == nil)

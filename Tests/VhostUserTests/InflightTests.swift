@@ -49,7 +49,7 @@ import Virtio
         let (packed, _) = try get(frontend(features: [.version1, .protocolFeatures, .ringPacked]))
         #expect(packed.size > 4 * 256 * 32)
         let early = TestFrontend(realHost: true)
-        early.send(.setProtocolFeatures, .u64(early.session.offeredProtocolFeatures.rawValue))
+        early.send(.setProtocolFeatures, .u64(early.usualProtocolFeatures.rawValue))
         #expect(try get(early).0.size == packed.size)
     }
 

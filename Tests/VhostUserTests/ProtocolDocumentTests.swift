@@ -77,6 +77,8 @@ import Virtio
         for (row, request) in zip(rows, BackendRequest.allCases) {
             let isPossible =
                 switch request.shape.gate {
+                // Negotiated for GET_SHMEM_CONFIG alone: what it answers has no region to map into.
+                case .negotiated(.sharedMemory): false
                 case .negotiated(let bit): offered.contains(bit)
                 case .feature(let bit): VirtioFeatures.rings.contains(bit)
                 case .always, .offered: true

@@ -121,7 +121,7 @@ import Virtio
     /// Three rings that run.
     private static func setUp(_ event: FileDescriptor) -> [Message] {
         var messages = [
-            Message(.setProtocolFeatures, .u64(Session.servedProtocolFeatures.rawValue)),
+            Message(.setProtocolFeatures, .u64(Session.servedProtocolFeatures.subtracting(.guestPhysicalAddresses).rawValue)),
             Message(.setFeatures, .u64(VirtioFeatures.version1.rawValue)),
             Message(.setMemoryTable, .memoryTable([TestFrontend.region()]), descriptors: [event]),
         ]

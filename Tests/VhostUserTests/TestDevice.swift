@@ -7,6 +7,7 @@ final class TestDevice: SessionDevice {
         case start(Int)
         case stop(Int)
         case kick(Int, polled: Bool)
+        case kicked(Int)
         case call(Int, present: Bool)
         case error(Int, present: Bool)
         case log(Int, UInt64?)
@@ -84,7 +85,7 @@ final class TestDevice: SessionDevice {
             calls.append(.call(index, present: call != nil))
             configurations[index]?.call = call
         case .error(let error): calls.append(.error(index, present: error != nil))
-        case .kicked: break
+        case .kicked: calls.append(.kicked(index))
         case .usedLogAddress(let address): calls.append(.log(index, address))
         }
         complete(completion)

@@ -72,9 +72,12 @@ final class TestFrontend {
 
     // MARK: Set-up
 
-    /// Everything the session serves, or what is given.
+    /// Everything the session serves, as far as a front-end sets it by itself: GPA_ADDRESSES gives ring addresses another meaning.
+    var usualProtocolFeatures: ProtocolFeatures { session.offeredProtocolFeatures.subtracting(.guestPhysicalAddresses) }
+
+    /// The usual protocol features, or what is given.
     func negotiate(_ protocolFeatures: ProtocolFeatures? = nil, features: VirtioFeatures = [.version1, .protocolFeatures]) {
-        send(.setProtocolFeatures, .u64((protocolFeatures ?? session.offeredProtocolFeatures).rawValue))
+        send(.setProtocolFeatures, .u64((protocolFeatures ?? usualProtocolFeatures).rawValue))
         send(.setOwner)
         send(.setFeatures, .u64(features.rawValue))
     }

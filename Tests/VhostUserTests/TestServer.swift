@@ -26,7 +26,7 @@ final class TestServer {
     }
 
     func negotiate() throws {
-        try front.send(Message(.setProtocolFeatures, .u64(Session.servedProtocolFeatures.rawValue)))
+        try front.send(Message(.setProtocolFeatures, .u64(Session.servedProtocolFeatures.subtracting(.guestPhysicalAddresses).rawValue)))
         try front.send(Message(.setFeatures, .u64(1 << 30 | 1 << 32)))
         pump()
     }

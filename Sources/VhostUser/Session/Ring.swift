@@ -16,6 +16,12 @@ struct Ring {
     var kick: FileDescriptor?
     var isPolled = false
     var call: FileDescriptor?
+    /// SET_VRING_CALL came, with a descriptor or to say that the driver polls.
+    var callWasSet = false
+    /// What the data path signals in place of `call` when calls go in-band.
+    var inbandCall: FileDescriptor?
+    /// A call that the front-end has not been told of.
+    var callIsDue = false
     var error: FileDescriptor?
     /// From SET_VRING_KICK to GET_VRING_BASE. The specification lets a ring start with the first kick; this one starts with the descriptor
     /// that kicks come on, as every other back-end has it: buffers that are there already must not wait for a kick that may never come.
@@ -30,6 +36,8 @@ struct Ring {
     mutating func reset() {
         var fresh = Ring()
         fresh.call = call
+        fresh.callWasSet = callWasSet
+        fresh.inbandCall = inbandCall
         fresh.error = error
         self = fresh
     }

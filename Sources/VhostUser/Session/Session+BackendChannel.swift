@@ -16,6 +16,7 @@ extension Session {
         channel.unanswered = []
         emit(.backendChannel(descriptor))
         flushConfigChange()
+        flushCalls()
         acknowledge()
     }
 
@@ -53,6 +54,7 @@ extension Session {
             emit(.notice(SessionNotice(.info, "the front-end answered \(request.name) with \(value)")))
         }
         flushConfigChange()
+        flushCalls()
     }
 
     /// The back-end channel is gone; the session goes on without it.

@@ -52,6 +52,11 @@ extension Session {
         case (.getStatus, _): answer(.u64(UInt64(deviceStatus)))
         case (.getInflightDescriptor, .inflight(let wanted)): getInflightDescriptor(wanted)
         case (.setInflightDescriptor, .inflight(let given)): try setInflightDescriptor(given, descriptors[0])
+        // A disk has no shared memory regions.
+        case (.getSharedMemoryConfig, _): answer(.sharedMemoryConfig(SharedMemoryConfig(sizes: [])))
+        case (.crosvmGetSharedMemoryRegions, _): answer(.opaque([]))
+        case (.crosvmSleep, _): sleep()
+        case (.crosvmWake, _): wake()
         default: try performOnRing(request, payload, descriptors)
         }
     }
@@ -63,6 +68,7 @@ extension Session {
         case (.setVringBase, .vringState(let state)): try setVringBase(state)
         case (.getVringBase, .vringState(let state)): try getVringBase(state)
         case (.setVringEnable, .vringState(let state)): try setVringEnable(state)
+        case (.vringKick, .vringState(let state)): try vringKick(state)
         case (.setVringKick, .vringDescriptor(let reference)):
             let (index, kick) = try notifier(reference, descriptors)
             try setVringKick(index, kick)

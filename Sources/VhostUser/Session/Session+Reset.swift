@@ -34,6 +34,7 @@ extension Session {
             // region again, it has to be a fresh one. Until it brings one there is none.
             if forgettingInflight { forgetInflight() }
             inflight = nil
+            isAsleep = false
             for index in rings.indices { rings[index].reset() }
             features = []
             featuresAreSet = false

@@ -12,7 +12,7 @@ extension Session {
     func startIfReady(_ index: Int) throws(Refusal) {
         let ring = rings[index]
         // A session that ends may still get the completion of a change of memory, but nothing starts any more.
-        guard !isClosed, ring.isStarted, ring.isEnabled, ring.activity == .idle, ring.breakage == nil else { return }
+        guard !isClosed, !isAsleep, ring.isStarted, ring.isEnabled, ring.activity == .idle, ring.breakage == nil else { return }
         guard let size = ring.size, let address = ring.address, let memory = memoryTable.memory else { return }
         guard VirtqueueLayout.isValid(queueSize: size, features: features) else {
             throw Refusal(.invalidValue, "ring \(index) cannot have \(size) descriptors")
@@ -20,7 +20,7 @@ extension Session {
         let addresses = try locate(index, size, address, in: memory)
         let configuration = RingConfiguration(
             size: size, addresses: addresses, memory: memory, base: ring.base ?? defaultBase, features: features, kick: ring.kick,
-            isPolled: ring.isPolled, call: ring.call, error: ring.error, usedLogAddress: Ring.usedLogAddress(address),
+            isPolled: ring.isPolled, call: try callDescriptor(index), error: ring.error, usedLogAddress: Ring.usedLogAddress(address),
             inflight: try inflightPart(index, size))
         do throws(RingStartError) {
             try device.startRing(index, configuration)
@@ -45,13 +45,20 @@ extension Session {
             let (lower, upper) = areas[first].0 <= areas[second].0 ? (areas[first], areas[second]) : (areas[second], areas[first])
             if upper.0 - lower.0 < lower.1 { throw Refusal(.memory, "areas of ring \(index) overlap") }
         }
-        let view = memory.view
         guard
-            let descriptors = unsafe view.translateFrontend(areas[0].0, length: areas[0].1),
-            let driver = unsafe view.translateFrontend(areas[1].0, length: areas[1].1),
-            let device = unsafe view.translateFrontend(areas[2].0, length: areas[2].1)
+            let descriptors = unsafe place(of: areas[0], in: memory), let driver = unsafe place(of: areas[1], in: memory),
+            let device = unsafe place(of: areas[2], in: memory)
         else { throw Refusal(.memory, "an area of ring \(index) is outside guest memory, or crosses the end of a region") }
         return unsafe RingAddresses(descriptors: descriptors, driver: driver, device: device)
+    }
+
+    /// Where an area is mapped, if it lies in one region. Its address is the front-end's own, or the guest's with GPA_ADDRESSES.
+    private func place(of area: (address: UInt64, length: UInt64), in memory: GuestMemory) -> UnsafeMutableRawPointer? {
+        var view = memory.view
+        guard protocolFeatures.contains(.guestPhysicalAddresses) else {
+            return unsafe view.translateFrontend(area.address, length: area.length)
+        }
+        return unsafe view.translate(area.address, area.length)
     }
 
     /// Stops a ring if it runs; the completion gets the base at which it would go on. Other rings go on.
@@ -65,6 +72,8 @@ extension Session {
             rings[index].activity = .stopping
             rings[index].stopWaiters = [completion]
             device.stopRing(index, mode) { [self] base in
+                // What was used last is told before whatever waits for the stop is.
+                callWasSignalled(index)
                 rings[index].activity = .idle
                 rings[index].base = base
                 let waiters = rings[index].stopWaiters
@@ -95,6 +104,7 @@ extension Session {
         // DEVICE_NEEDS_RESET means something only after DRIVER_OK (virtio 1.3, 2.1.2).
         if deviceStatus & DeviceStatus.driverOK != 0 { deviceStatus |= DeviceStatus.needsReset }
         warnOnce(UInt32(index) | 1 << 31, "ring \(index) is broken: \(reason)")
+        tellErrorInband(index)
         stopRing(index, .drain) { _ in }
     }
 }

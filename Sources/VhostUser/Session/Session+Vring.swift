@@ -3,7 +3,7 @@ import Virtio
 
 /// The messages about one ring.
 extension Session {
-    private func ringIndex(_ index: UInt32) throws(Refusal) -> Int {
+    func ringIndex(_ index: UInt32) throws(Refusal) -> Int {
         guard index < UInt32(rings.count) else { throw Refusal(.queueIndex, "there is no ring \(index), only 0 to \(rings.count - 1)") }
         return Int(index)
     }
@@ -124,6 +124,7 @@ extension Session {
     /// Acknowledged when the data path uses the new descriptor: what the front-end does next may rely on it.
     func setVringCall(_ index: Int, _ call: FileDescriptor?) {
         rings[index].call = call
+        rings[index].callWasSet = true
         change(index, .call(call))
     }
 

@@ -9,6 +9,7 @@ public final class Session {
     /// The protocol features this implementation serves; a device may offer fewer.
     public static let servedProtocolFeatures: ProtocolFeatures = [
         .multiQueue, .replyAck, .backendChannel, .config, .inflightSharedMemory, .resetDevice, .configureMemorySlots, .status,
+        .backendSendDescriptor, .inbandNotifications, .guestPhysicalAddresses, .sharedMemory,
     ]
 
     let device: any SessionDevice
@@ -30,6 +31,8 @@ public final class Session {
     var memoryTable = MemoryTable()
     var inflight: InflightRegion?
     var channel = BackendChannel()
+    /// Between crosvm's SLEEP and WAKE.
+    var isAsleep = false
 
     /// The message whose answer is pending.
     private var pending: Message?

@@ -13,6 +13,8 @@ public final class SessionConnection {
         case backendSocket(FileDescriptor?)
         /// Watch the back-end channel's socket for this too; reading is always of interest.
         case backendInterest(write: Bool)
+        /// Watch this for reading, and say `callDescriptorIsReady` when it is.
+        case callDescriptor(ring: Int, FileDescriptor)
         /// A line for the log.
         case notice(SessionNotice)
         /// The connection is over: end the watches and call `disconnect`.
@@ -90,6 +92,12 @@ public final class SessionConnection {
         }
     }
 
+    /// The data path signalled a ring's call descriptor of a `callDescriptor` event.
+    public func callDescriptorIsReady(_ ring: Int) {
+        guard !isClosed else { return }
+        session.callWasSignalled(ring)
+    }
+
     /// Ends the session: the sockets are closed and rings that run are stopped. At the completion the device is free.
     public func disconnect(completion: @escaping () -> Void) {
         isClosed = true
@@ -122,6 +130,7 @@ public final class SessionConnection {
                 closeBackend(error)
             }
             tellInterest()
+        case .inbandCall(let ring, let descriptor): onEvent(.callDescriptor(ring: ring, descriptor))
         case .notice(let notice): onEvent(.notice(notice))
         case .close(let error): close(error)
         }

@@ -26,8 +26,26 @@ public protocol SessionHost: AnyObject {
     func makeSharedMemory(size: UInt64) throws(Refusal) -> FileDescriptor
     /// Refuses a descriptor that cannot carry a kick, a call or an error signal.
     func checkNotifier(_ descriptor: FileDescriptor) throws(Refusal)
+    /// A new, non-blocking eventfd, for notifications that do not come as a descriptor of the front-end's.
+    func makeNotifier() throws(Refusal) -> FileDescriptor
+    /// Whether such a descriptor was signalled since the last time.
+    func takeSignals(_ notifier: FileDescriptor) -> Bool
     /// Refuses a descriptor that is not a socket, and makes one that is non-blocking.
     func checkSocket(_ descriptor: FileDescriptor) throws(Refusal)
+}
+
+extension SessionHost {
+    /// An eventfd of the operating system's.
+    public func makeNotifier() throws(Refusal) -> FileDescriptor {
+        do throws(SystemError) {
+            return try EventFD().descriptor
+        } catch {
+            throw Refusal(.limit, error.description)
+        }
+    }
+
+    /// Reads the eventfd's counter.
+    public func takeSignals(_ notifier: FileDescriptor) -> Bool { EventFD(adopting: notifier).drain() > 0 }
 }
 
 /// The host as it is.

@@ -10,6 +10,8 @@ public enum SessionOutput {
     case backendChannel(FileDescriptor)
     /// Send this over the back-end channel.
     case backendRequest(Message)
+    /// Calls of this ring go in-band: hand each readiness of the descriptor in with `callWasSignalled`, until the connection ends.
+    case inbandCall(ring: Int, FileDescriptor)
     /// Something worth a line in the log; a session makes a bounded number of them.
     case notice(SessionNotice)
     /// The stream can no longer be trusted: drop the connection and call `disconnect`.
