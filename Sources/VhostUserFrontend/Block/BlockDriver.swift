@@ -100,6 +100,7 @@ public final class BlockDriver {
         endpoints = queues.map { queue in
             var endpoint = queue.endpoint
             if options.asksForPolling { endpoint.kick = nil }
+            endpoint.isInband = options.usesInbandNotifications
             return endpoint
         }
         try start()
@@ -151,6 +152,9 @@ public final class BlockDriver {
         stopped = [:]
         if connection.features.contains(.protocolFeatures) {
             for index in endpoints.indices { try connection.setEnabled(index, true) }
+        }
+        if options.usesInbandNotifications {
+            for index in endpoints.indices { try connection.kickRing(index) }
         }
         try setStatus(DeviceStatus.acknowledge | DeviceStatus.driver | DeviceStatus.featuresOK | DeviceStatus.driverOK)
     }

@@ -17,6 +17,9 @@ public struct BlockDriverOptions: Sendable {
     public var addsRegionsOneByOne = false
     /// Tells the back-end to poll the rings: no kick descriptors.
     public var asksForPolling = false
+    /// Starts rings with VRING_KICK and takes calls from the back-end channel, which it wants opened: no descriptors of events at all. Whoever
+    /// submits sends `kickRing`, and receives VRING_CALL from the driver's `channel`.
+    public var usesInbandNotifications = false
     /// Opens the back-end channel where that is offered.
     public var usesBackendChannel = false
     /// Regions of guest memory; nil for one that is large enough. Queues lie in the first.

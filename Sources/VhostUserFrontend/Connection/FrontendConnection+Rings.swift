@@ -12,6 +12,8 @@ public struct RingEndpoint: Sendable {
     public var call: FileDescriptor?
     /// Signalled when the ring is broken.
     public var error: FileDescriptor?
+    /// Kicks and calls go as messages (INBAND_NOTIFICATIONS): neither descriptor is told. `FrontendConnection.kickRing` starts the ring.
+    public var isInband = false
 
     /// A ring and its three descriptors.
     public init(area: DriverRingArea, kick: FileDescriptor?, call: FileDescriptor?, error: FileDescriptor? = nil) {
@@ -57,8 +59,10 @@ extension FrontendConnection {
         try setRingSize(index, ring.area.size)
         try setRingBase(index, base)
         try setRingAddress(index, ring.area)
-        try setKick(index, ring.kick)
-        try setCall(index, ring.call)
+        if !ring.isInband {
+            try setKick(index, ring.kick)
+            try setCall(index, ring.call)
+        }
         if ring.error != nil { try setError(index, ring.error) }
     }
 
@@ -72,17 +76,23 @@ extension FrontendConnection {
         try tell(.setVringBase, .vringState(VringState(index: UInt32(index), number: base)))
     }
 
-    /// SET_VRING_ADDR with the ring's front-end addresses.
+    /// SET_VRING_ADDR with the ring's front-end addresses, or with GPA_ADDRESSES its guest-physical ones.
     public func setRingAddress(_ index: Int, _ area: DriverRingArea) throws(FrontendError) {
+        let isGuestPhysical = protocolFeatures.contains(.guestPhysicalAddresses)
+        let place = { (part: SharedBuffer) in isGuestPhysical ? part.guestAddress : part.frontendAddress }
         let address = VringAddress(
-            index: UInt32(index), descriptor: area.descriptors.frontendAddress, used: area.device.frontendAddress,
-            available: area.driver.frontendAddress)
+            index: UInt32(index), descriptor: place(area.descriptors), used: place(area.device), available: place(area.driver))
         try tell(.setVringAddress, .vringAddress(address))
     }
 
     /// SET_VRING_KICK; without a descriptor the back-end polls.
     public func setKick(_ index: Int, _ descriptor: FileDescriptor?) throws(FrontendError) {
         try setDescriptor(.setVringKick, index, descriptor)
+    }
+
+    /// VRING_KICK: the message instead of a signal on the kick descriptor; starts a ring that is stopped.
+    public func kickRing(_ index: Int) throws(FrontendError) {
+        try tell(.vringKick, .vringState(VringState(index: UInt32(index), number: 0)))
     }
 
     /// SET_VRING_CALL; without a descriptor the driver polls.
