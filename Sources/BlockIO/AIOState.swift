@@ -26,6 +26,8 @@ struct AIOState {
     var wakesPoller = true
     /// Operations with the kernel that signal nothing when they end.
     private var silentCount = 0
+    /// Operations that `submit` ended, since the kernel refused them, and that no `reap` has told of.
+    private var refusedCount = 0
 
     init(depth: Int, node: Int?) throws(SystemError) {
         var context: io_context_t?
@@ -160,6 +162,7 @@ struct AIOState {
             unsafe operation.pointee.state.pointee.slowWorker.takeUnretainedValue().add(operation)
         } else {
             unsafe core.finish(operation, Int64(status))
+            refusedCount += 1
         }
     }
 
@@ -175,7 +178,7 @@ struct AIOState {
 
     /// Ends what is finished and continues what is not. Returns how many operations ended.
     mutating func reap() -> Int {
-        let before = core.inFlight
+        let before = core.inFlight + refusedCount
         if !mailbox.isEmpty { _ = core.finishReturned(mailbox) }
         while freeCount + batchCount < capacity {
             let count = takeEvents()
@@ -188,6 +191,7 @@ struct AIOState {
             if count < Self.eventsPerTake { break }
         }
         startWaiting()
+        refusedCount = 0
         return before - core.inFlight
     }
 
@@ -209,7 +213,7 @@ struct AIOState {
     mutating func prepareToSleep() -> Bool {
         let before = core.inFlight
         if batchCount > 0 { submit() }
-        if core.inFlight != before { return false }
+        if core.inFlight != before || refusedCount > 0 { return false }
         if silentCount > 0 || batchCount > 0 { return false }
         // What ends after this signals the event again, so what is looked at below is complete.
         mailbox.event.drain()
