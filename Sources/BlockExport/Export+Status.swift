@@ -14,6 +14,7 @@ extension Export {
             blockSize: Int(backing.blockSize), isReadOnly: backing.isReadOnly, serial: disk.serialText, engine: disk.choice.engine.rawValue,
             engineReason: disk.choice.reason, isDirect: backing.isDirect, bufferedReason: backing.isDirect ? nil : backing.bufferedReason,
             pollMode: configuration.pollMode, isWriteback: disk.isWriteback, backingNode: backing.node, frontend: frontendStatus,
+            errorPolicy: configuration.errorPolicy, hold: holdStatus, channel: statistics.total.channel,
             queues: device.queues.map(status(of:)))
     }
 
@@ -31,6 +32,16 @@ extension Export {
 
     private var socketPath: String? {
         if case .path(let path) = configuration.endpoint { path } else { nil }
+    }
+
+    private var holdStatus: ExportStatus.Hold? {
+        let holding = device.queues.map(\.counters).filter { $0.read(.held) > 0 }
+        guard let last = holding.max(by: { $0.read(.heldTries) < $1.read(.heldTries) }) else { return nil }
+        let since = holding.map { $0.read(.heldSince) }.min() ?? 0
+        let now = MonotonicClock.now()
+        return ExportStatus.Hold(
+            requests: holding.reduce(0) { $0 + $1.read(.held) }, nanoseconds: now - min(since, now), tries: last.read(.heldTries),
+            error: SystemError("", errno: Int32(clamping: last.read(.heldError))).reason)
     }
 
     private var frontendStatus: ExportStatus.Frontend? {
@@ -51,6 +62,7 @@ extension Export {
             index: queue.identity.index, state: queue.stateText, size: running?.ringSize ?? 0,
             format: running.map { $0.isPacked ? "packed" : "split" } ?? "", cpu: running?.poller.cpu, node: running?.poller.node,
             memoryNode: running?.memoryNode, crossesNodes: running?.place.crossesNodes ?? [], inFlight: inFlight,
+            held: Int(queue.counters.read(.held)),
             oldestInFlightNanoseconds: inFlight > 0 && oldest > 0 && now > oldest ? now - oldest : nil)
     }
 }

@@ -177,6 +177,9 @@ public final class Export {
         await Worker.run { disk.close() }
     }
 
+    /// Tries requests that are held now rather than when their wait is over.
+    public func retryHeld() { device.retryHeld() }
+
     /// Gives the disk another size in bytes (nil: the size that a block device or file has now) and tells the guest.
     public func resize(to bytes: UInt64?) async throws(ExportError) {
         let disk = disk

@@ -20,6 +20,8 @@ final class ExportDevice: @ControlActor SessionDevice {
     var onStall: (@ControlActor (Int) -> Void)?
     /// Stalls that were told, by queue.
     private var toldStalls: [Int: UInt64] = [:]
+    /// Says, once, that requests are held.
+    private let holdWatch: HoldWatch
 
     init(
         _ configuration: ExportConfiguration, disk: Disk, pollers: PollerGroup, tell: @escaping @ControlActor (ExportEvent) -> Void
@@ -33,6 +35,7 @@ final class ExportDevice: @ControlActor SessionDevice {
                 identity: QueueIdentity(export: configuration.name, index: index),
                 drainTimeoutNanoseconds: configuration.drainTimeoutNanoseconds)
         }
+        holdWatch = HoldWatch(counters: queues.map(\.counters), tell: tell)
         for queue in queues { queue.onNotice = { tell(.notice($0)) } }
     }
 
@@ -63,7 +66,9 @@ final class ExportDevice: @ControlActor SessionDevice {
                 onStall: { [weak self] in self?.tellStalls(index) })
             let setup = QueueSetup(
                 identity: queue.identity, ring: ring, disk: disk, counters: queue.counters, pollMode: configuration.pollMode,
-                onFailure: { [weak self] reason in ControlActor.post { self?.ringFailed(index, reason) } })
+                errorPolicy: configuration.errorPolicy,
+                onFailure: { [weak self] reason in ControlActor.post { self?.ringFailed(index, reason) } },
+                onHold: { [weak self] change in ControlActor.post { self?.holdWatch.note(change, queue: index) } })
             queue.start(setup, on: poller, place: place, memoryNode: memoryNode)
             ringErrors[index] = ring.error
             tell(.ringStarted(queue: index, cpu: poller.cpu))
@@ -118,6 +123,13 @@ final class ExportDevice: @ControlActor SessionDevice {
                     pending -= 1
                     if pending == 0 { completion.value() }
                 })
+        }
+    }
+
+    /// Tries held requests now; calls nobody back, since a disk may take its time.
+    func retryHeld() {
+        for queue in queues where queue.running != nil {
+            queue.onPoller({ loop, token in loop.hastenRetry(token) }, completion: {})
         }
     }
 

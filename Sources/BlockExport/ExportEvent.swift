@@ -12,6 +12,10 @@ public enum ExportEvent: Sendable, Equatable {
     case ringStopped(queue: Int)
     /// A ring is broken and no longer served until it is set up anew.
     case ringFailed(queue: Int, reason: String)
+    /// The backing failed requests, first with this error in words, and they are held; told once until they are held no more.
+    case held(error: String)
+    /// No request is held any more. Since `held` was told, that many were, and `timeouts` of them got their error in the end.
+    case holdEnded(requests: UInt64, timeouts: UInt64, nanoseconds: UInt64)
     /// The capacity changed, in bytes.
     case resized(bytes: UInt64)
     /// The front-end went away, or was sent away for this reason.

@@ -1,3 +1,5 @@
+public import BlockIO
+
 /// Counters of one export since it was made, summed over its queues, and per queue.
 public struct ExportStatistics: Sendable {
     /// Sum over the queues.
@@ -40,6 +42,14 @@ public struct QueueStatistics: Sendable {
     public var inFlight: UInt64 = 0
     /// Times that a descriptor of the front-end's, full and blocking, held up the poller until it was interrupted; each ended a session.
     public var stalls: UInt64 = 0
+    /// Requests that the backing failed and that are held at the moment of the picture (a gauge).
+    public var held: UInt64 = 0
+    /// Requests that were ever held.
+    public var heldTotal: UInt64 = 0
+    /// Requests that were held and got their error when their time was over.
+    public var holdTimeouts: UInt64 = 0
+    /// What happened between the queue and the backing; as of a tenth of a second ago while the queue is busy.
+    public var channel = IOChannelCounters()
 
     /// An empty set.
     public init() {}

@@ -1,3 +1,5 @@
+public import BlockIO
+
 /// A picture of one export at one moment; plain values, taken on the control thread.
 public struct ExportStatus: Sendable {
     /// The export's name.
@@ -30,8 +32,26 @@ public struct ExportStatus: Sendable {
     public var backingNode: Int?
     /// Whether a front-end is connected, and its process id.
     public var frontend: Frontend?
+    /// What happens to requests that the backing fails.
+    public var errorPolicy: ErrorPolicy
+    /// Requests that are held, or nil when none are.
+    public var hold: Hold?
+    /// What happened between the queues and the backing since the export was made, summed over the queues.
+    public var channel: IOChannelCounters
     /// One entry per offered queue.
     public var queues: [Queue]
+
+    /// Requests that wait for the backing to come back.
+    public struct Hold: Sendable {
+        /// How many.
+        public var requests: UInt64
+        /// Since when the backing failed them, in nanoseconds before now.
+        public var nanoseconds: UInt64
+        /// How often they were tried again, in the queue that was tried most.
+        public var tries: UInt64
+        /// The last error in words.
+        public var error: String
+    }
 
     /// The connected front-end.
     public struct Frontend: Sendable {
@@ -71,6 +91,8 @@ public struct ExportStatus: Sendable {
         public var crossesNodes: [String]
         /// Requests taken and not yet completed.
         public var inFlight: Int
+        /// Those of them that the backing failed and that are held.
+        public var held: Int
         /// Age of the oldest such request in nanoseconds, or nil when there is none.
         public var oldestInFlightNanoseconds: UInt64?
     }

@@ -69,9 +69,13 @@ package class PolledQueue {
     package func replaceMemory(_ memory: GuestMemory, _ addresses: RingAddresses) -> String? { preconditionFailure("a subclass replaces") }
     /// Uses another call descriptor from now on and signals it once, so that no notification is lost in the swap.
     package func replaceCall(_ call: FileDescriptor?) { preconditionFailure("a subclass replaces") }
-    /// Notes since when the oldest request waits, for the control thread to see; before the poller sleeps.
-    package func noteOldest() { preconditionFailure("a subclass notes") }
-    /// Ends the operations that the kernel has not got yet.
+    /// Notes for the control thread what is not noted per request: since when the oldest request waits, and what happened on the channel.
+    package func publishGauges() { preconditionFailure("a subclass notes") }
+    /// Tries those requests again that are held and whose time has come; when to look next on the monotonic clock, `UInt64.max` for never.
+    package func retryHeld(now: UInt64) -> UInt64 { preconditionFailure("a subclass retries") }
+    /// Makes all held requests due now.
+    package func hastenRetry() { preconditionFailure("a subclass hastens") }
+    /// Ends the operations that the kernel has not got yet, held ones included.
     package func cancelWaiting() { preconditionFailure("a subclass cancels") }
     /// Gives up the channel; nothing is in flight.
     package func close() { preconditionFailure("a subclass closes") }

@@ -31,6 +31,11 @@ final class PollerLoop {
     private var hot: [PolledQueue] = []
     private var draining: [UInt64] = []
     private var turns = 0
+    /// When held requests are to be tried again, on the monotonic clock; `UInt64.max` while none are held.
+    private var nextRetry = UInt64.max
+    /// When the queues publish their gauges next, while there is no sleep to do it before.
+    private var nextPublish: UInt64 = 0
+    private static let publishNanoseconds: UInt64 = 100_000_000
     // unsafe: allocated here, freed in deinit, used for one epoll_wait at a time.
     private let ready: UnsafeMutableBufferPointer<Epoll.Ready>
 
@@ -120,15 +125,27 @@ final class PollerLoop {
         queue.cancelWaiting()
         queue.state = .abandoned
         begun(queue.inFlight)
+        if queue.hasCompletions { _ = queue.complete() }
+        if queue.inFlight == 0 {
+            // Nothing was with the kernel, all was held or waited here: the next start need wait for nothing.
+            ended()
+            return finishDrained()
+        }
         let base = queue.base
         queue.onStopped = { _ in ended() }
         onStopped(base)
-        completeAll()
     }
 
     /// Looks at a ring that a message kicked.
     func kicked(_ token: UInt64) {
         if let queue = queues[token] { heat(queue) }
+    }
+
+    /// Tries a queue's held requests now rather than when their wait is over.
+    func hastenRetry(_ token: UInt64) {
+        guard let queue = queues[token] else { return }
+        queue.hastenRetry()
+        retryHeld(now: MonotonicClock.now())
     }
 
     /// Uses another call descriptor from now on, and signals it once.
@@ -266,23 +283,55 @@ final class PollerLoop {
     // MARK: Waiting
 
     private func checkBetweenBatches() {
-        coolIdleQueues(now: MonotonicClock.now())
+        let now = MonotonicClock.now()
+        coolIdleQueues(now: now)
+        checkTimes(now)
         if hot.count < queues.count { takeEvents(timeoutNanoseconds: 0) }
     }
 
     private func idle() {
         PollerGauges.add(1, to: poller.gauges.idleLoops)
-        coolIdleQueues(now: MonotonicClock.now())
+        let now = MonotonicClock.now()
+        coolIdleQueues(now: now)
+        checkTimes(now)
         if hot.isEmpty {
+            // What an engine ended at once, without the kernel, wakes nobody.
+            if queues.values.contains(where: \.hasCompletions) { return completeAll() }
             // An engine that has something finished already must be reaped first; one that has not will make its descriptor readable.
             for engine in engines where !engine.prepareToSleep() { return }
             PollerGauges.add(1, to: poller.gauges.sleeps)
-            for queue in queues.values { queue.noteOldest() }
-            takeEvents(timeoutNanoseconds: -1)
+            for queue in queues.values { queue.publishGauges() }
+            takeEvents(timeoutNanoseconds: nextRetry == .max ? -1 : Int64(clamping: nextRetry &- min(now, nextRetry)))
         } else if hot.count < queues.count {
             turns &+= 1
             if turns % Self.turnsPerCheck == 0 { takeEvents(timeoutNanoseconds: 0) }
         }
+    }
+
+    // MARK: Times
+
+    /// A queue has requests to be tried again at that time.
+    func scheduleRetry(at time: UInt64) { nextRetry = min(nextRetry, time) }
+
+    /// Does what is due, between two batches or while there is nothing to do.
+    @inline(__always)
+    private func checkTimes(_ now: UInt64) {
+        if now >= nextRetry { retryHeld(now: now) }
+        if now >= nextPublish {
+            nextPublish = now &+ Self.publishNanoseconds
+            for queue in queues.values { queue.publishGauges() }
+        }
+    }
+
+    @inline(never)
+    private func retryHeld(now: UInt64) {
+        nextRetry = .max
+        for queue in queues.values { nextRetry = min(nextRetry, queue.retryHeld(now: now)) }
+        for engine in engines {
+            engine.submit()
+            _ = engine.reap()
+        }
+        completeAll()
     }
 
     private func takeEvents(timeoutNanoseconds: Int64) {

@@ -22,6 +22,7 @@ extension QueueCore {
                 unsafe counters.complete(slot.pointee.kind, bytes: slot.pointee.byteCount, nanoseconds: now &- slot.pointee.start)
             } else {
                 length = unsafe refuse(slot, result)
+                if length == Self.isHeld { continue }
             }
             // The status byte and the data are stored before the used element that announces them: `publish` releases.
             unsafe ring.push(slot.pointee.handle, length: length)
@@ -48,9 +49,11 @@ extension QueueCore {
         return done
     }
 
-    /// Answers a request that failed; returns how many bytes were written to the guest.
+    /// Takes a request that failed: it is held, or its status byte is written. Returns how many bytes were written to the guest, or
+    /// ``isHeld``.
     @inline(never)
     private func refuse(_ slot: UnsafeMutablePointer<RequestSlot>, _ result: Int64) -> UInt32 {
+        if let held = unsafe held, unsafe held.take(slot, result) { return Self.isHeld }
         switch result {
         case RequestResult.noStatus:
             return 0
@@ -63,5 +66,24 @@ extension QueueCore {
         }
         // A failed read may have written some of its data; only the status byte is promised.
         return 1
+    }
+
+    /// In place of a length, which is never more than a request's bytes: the request is still in flight.
+    private static var isHeld: UInt32 { .max }
+
+    /// Gives those requests to the channel again whose time has come. Returns when to look next, `UInt64.max` when nothing waits.
+    @inline(never)
+    func retryHeld(now: UInt64) -> UInt64 {
+        guard let held = unsafe held else { return .max }
+        var due = held.takeDue(now: now)
+        while let operation = unsafe due.pop() { unsafe submit(operation) }
+        return held.nextRetry
+    }
+
+    /// Moves requests that are held among the finished ones, for an abandoned ring to forget.
+    func abandonHeld() {
+        guard let held = unsafe held else { return }
+        var given = held.abandon()
+        while let operation = unsafe given.pop() { unsafe completions.pointee.append(operation) }
     }
 }

@@ -145,8 +145,10 @@ extension QueueCore {
         }
     }
 
-    /// Begins the next range that has sectors; completes the request when there is none.
+    /// Begins the next range that has sectors; completes the request when there is none. Requests that were held and succeeded come here
+    /// too, of whatever kind they are.
     mutating func continueRanges(_ slot: UnsafeMutablePointer<RequestSlot>, _ kind: IOKind) {
+        if unsafe slot.pointee.isHeld { unsafe held?.end(slot) }
         while unsafe slot.pointee.rangesLeft > 0 {
             let range = unsafe RequestSlots.ranges(of: slot)[Int(slot.pointee.rangeIndex)]
             unsafe slot.pointee.rangesLeft -= 1

@@ -31,6 +31,8 @@ struct QueueCore<Ring: Virtqueue, Channel: IOChannel> {
     var memoryEpoch: UInt32 = 0
     /// Requests in flight that point into an earlier one; the runner keeps those mapped.
     var retired = RetiredMemory()
+    // unsafe: the runner's, like the three above; nil when failures are reported at once. Looked at when a request failed.
+    unowned(unsafe) let held: HeldRequests?
     /// Where the driver is notified, or -1.
     var callDescriptor: Int32
 
@@ -40,7 +42,7 @@ struct QueueCore<Ring: Virtqueue, Channel: IOChannel> {
     init(
         ring: Ring, channel: Channel, counters: QueueCounters, gauges: PollerGauges, disk: Disk, slots: RequestSlots,
         memory: GuestMemoryView,
-        completions: UnsafeMutablePointer<IOCompletionList>, features: VirtioFeatures, callDescriptor: Int32
+        completions: UnsafeMutablePointer<IOCompletionList>, features: VirtioFeatures, callDescriptor: Int32, held: HeldRequests?
     ) {
         self.ring = ring
         unsafe self.channel = .passUnretained(channel)
@@ -52,6 +54,7 @@ struct QueueCore<Ring: Virtqueue, Channel: IOChannel> {
         unsafe self.completions = completions
         self.features = features
         self.callDescriptor = callDescriptor
+        unsafe self.held = held
         // Acquire: what changed before this number moved is seen by the two reads that follow.
         diskGeneration = disk.generation.load(ordering: .acquiring)
         check = disk.check(features: features)

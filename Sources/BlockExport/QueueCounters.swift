@@ -1,3 +1,4 @@
+internal import BlockIO
 package import LinuxSystem
 internal import Synchronization
 
@@ -18,10 +19,16 @@ package final class QueueCounters: Sendable {
         case ioErrors, unsupported, malformed, notificationsSent, dispatches, emptyDispatches, batchMax, inFlight, oldestStart
         /// Times that a front-end's descriptor held the poller up until it was interrupted.
         case stalls
+        /// Requests that are held now, that were ever, and that got their error when their time was over.
+        case held, heldTotal, holdTimeouts
+        /// Of what is held now: since when, the errno of the last failure, how often it was tried.
+        case heldSince, heldError, heldTries
+        /// What happened on the channel (`IOChannelCounters`).
+        case bounced, bounceWaits, engineFullWaits, shortTransfers, retries, ignoredDiscards, writtenZeroes, backingErrors
     }
 
-    // Layout in 8-byte words: the single words, padded to 16; then per kind requests, bytes, latency sum, pad to 4, and the histogram.
-    static let kindsOffset = 16
+    // Layout in 8-byte words: the single words, padded to 32; then per kind requests, bytes, latency sum, pad to 4, and the histogram.
+    static let kindsOffset = 32
     static let kindStride = 4 + LatencyHistogram.bucketCount
     static let wordCount = kindsOffset + Kind.allCases.count * kindStride
 
@@ -38,6 +45,18 @@ package final class QueueCounters: Sendable {
     /// Adds to a single word; poller only.
     @inline(__always)
     func add(_ amount: UInt64, to word: Word) { unsafe Self.add(amount, words + word.rawValue) }
+
+    /// Adds what a channel counted since an earlier reading; poller only.
+    func add(_ now: IOChannelCounters, since before: IOChannelCounters) {
+        add(now.bounced &- before.bounced, to: .bounced)
+        add(now.bounceWaits &- before.bounceWaits, to: .bounceWaits)
+        add(now.engineFullWaits &- before.engineFullWaits, to: .engineFullWaits)
+        add(now.shortTransfers &- before.shortTransfers, to: .shortTransfers)
+        add(now.retries &- before.retries, to: .retries)
+        add(now.ignoredDiscards &- before.ignoredDiscards, to: .ignoredDiscards)
+        add(now.writtenZeroes &- before.writtenZeroes, to: .writtenZeroes)
+        add(now.errors &- before.errors, to: .backingErrors)
+    }
 
     /// Sets a gauge; poller only.
     @inline(__always)
@@ -82,6 +101,17 @@ package final class QueueCounters: Sendable {
         picture.batchMax = read(.batchMax)
         picture.inFlight = read(.inFlight)
         picture.stalls = read(.stalls)
+        picture.held = read(.held)
+        picture.heldTotal = read(.heldTotal)
+        picture.holdTimeouts = read(.holdTimeouts)
+        picture.channel.bounced = read(.bounced)
+        picture.channel.bounceWaits = read(.bounceWaits)
+        picture.channel.engineFullWaits = read(.engineFullWaits)
+        picture.channel.shortTransfers = read(.shortTransfers)
+        picture.channel.retries = read(.retries)
+        picture.channel.ignoredDiscards = read(.ignoredDiscards)
+        picture.channel.writtenZeroes = read(.writtenZeroes)
+        picture.channel.errors = read(.backingErrors)
         return picture
     }
 
@@ -117,6 +147,24 @@ extension QueueStatistics {
         batchMax = max(batchMax, other.batchMax)
         inFlight &+= other.inFlight
         stalls &+= other.stalls
+        held &+= other.held
+        heldTotal &+= other.heldTotal
+        holdTimeouts &+= other.holdTimeouts
+        channel.merge(other.channel)
+    }
+}
+
+extension IOChannelCounters {
+    /// Adds another channel's counters.
+    mutating func merge(_ other: IOChannelCounters) {
+        bounced &+= other.bounced
+        bounceWaits &+= other.bounceWaits
+        engineFullWaits &+= other.engineFullWaits
+        shortTransfers &+= other.shortTransfers
+        retries &+= other.retries
+        ignoredDiscards &+= other.ignoredDiscards
+        writtenZeroes &+= other.writtenZeroes
+        errors &+= other.errors
     }
 }
 

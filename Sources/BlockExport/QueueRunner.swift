@@ -12,14 +12,20 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
     private let channel: Channel
     private let setup: QueueSetup
     private let scratch: MemoryMapping
+    private let held: HeldRequests?
     private var guest: GuestMemory
     private var call: FileDescriptor?
+    /// What of the channel's counters the queue's have already.
+    private var published = IOChannelCounters()
     private let gauges: PollerGauges
 
-    package init(setup: QueueSetup, channel: Channel, node: Int?, gauges: PollerGauges = PollerGauges()) throws {
+    package init(
+        setup: QueueSetup, channel: Channel, held: HeldRequests? = nil, node: Int?, gauges: PollerGauges = PollerGauges()
+    ) throws {
         self.gauges = gauges
         self.setup = setup
         self.channel = channel
+        self.held = held
         let ring = setup.ring
         guest = ring.memory
         call = ring.call
@@ -36,7 +42,8 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
         unsafe core.initialize(
             to: QueueCore(
                 ring: device, channel: channel, counters: setup.counters, gauges: gauges, disk: setup.disk, slots: slots,
-                memory: ring.memory.view, completions: completions, features: ring.features, callDescriptor: ring.call?.rawValue ?? -1))
+                memory: ring.memory.view, completions: completions, features: ring.features, callDescriptor: ring.call?.rawValue ?? -1,
+                held: held))
         super.init(identity: setup.identity, counters: setup.counters, pollMode: setup.pollMode, kick: ring.isPolled ? nil : ring.kick)
         // A daemon that died after it published and before it signalled owes the driver a notification; a spurious one harms nobody.
         if !Ring.Observer.breaks(.signalAtStart) { unsafe core.pointee.notify() }
@@ -76,9 +83,26 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
     package override func arm() -> Bool { unsafe core.pointee.ring.enableNotifications() }
     package override func disarm() { unsafe core.pointee.ring.disableNotifications() }
     package override func reportFailure(_ reason: String) { setup.onFailure(reason) }
-    package override func noteOldest() { counters.set(.oldestStart, unsafe core.pointee.slots.oldestStart) }
-    package override func cancelWaiting() { unsafe channel.cancelWaiting(completions) }
-    package override func close() { channel.close() }
+    package override func cancelWaiting() {
+        unsafe core.pointee.abandonHeld()
+        unsafe channel.cancelWaiting(completions)
+    }
+
+    package override func retryHeld(now: UInt64) -> UInt64 { unsafe core.pointee.retryHeld(now: now) }
+    package override func hastenRetry() { held?.hasten() }
+
+    package override func publishGauges() {
+        counters.set(.oldestStart, unsafe core.pointee.slots.oldestStart)
+        let now = channel.counters
+        guard now != published else { return }
+        counters.add(now, since: published)
+        published = now
+    }
+
+    package override func close() {
+        publishGauges()
+        channel.close()
+    }
 
     package override func replaceCall(_ call: FileDescriptor?) {
         self.call = call

@@ -18,19 +18,26 @@ package struct QueueSetup: @unchecked Sendable {
     var counters: QueueCounters
     /// How the queue waits.
     var pollMode: PollMode
+    /// What happens to requests that the backing fails.
+    var errorPolicy: ErrorPolicy
     /// Tells the control thread that the ring broke, and why; called on the poller.
     var onFailure: @Sendable (String) -> Void
+    /// Tells the control thread that requests are held, or no more; called on the poller.
+    var onHold: @Sendable (HoldChange) -> Void
 
     package init(
         identity: QueueIdentity, ring: RingConfiguration, disk: Disk, counters: QueueCounters, pollMode: PollMode,
-        onFailure: @escaping @Sendable (String) -> Void
+        errorPolicy: ErrorPolicy = .report, onFailure: @escaping @Sendable (String) -> Void,
+        onHold: @escaping @Sendable (HoldChange) -> Void = { _ in }
     ) {
         self.identity = identity
         self.ring = ring
         self.disk = disk
         self.counters = counters
         self.pollMode = pollMode
+        self.errorPolicy = errorPolicy
         self.onFailure = onFailure
+        self.onHold = onHold
     }
 
     /// Requests that may be in flight at once: more than any medium profits from, and a bound on memory.
@@ -49,19 +56,29 @@ package struct QueueSetup: @unchecked Sendable {
     }
 
     private func makeQueue<Ring: Virtqueue>(_ format: Ring.Type, on loop: PollerLoop) throws -> PolledQueue {
+        let node = loop.poller.node
+        let gauges = loop.poller.gauges
+        let held = heldRequests(on: loop)
         switch disk.choice.engine {
         case .null:
-            return try QueueRunner<Ring, NullChannel>(
-                setup: self, channel: NullChannel(), node: loop.poller.node, gauges: loop.poller.gauges)
+            return try QueueRunner<Ring, NullChannel>(setup: self, channel: NullChannel(), held: held, node: node, gauges: gauges)
         case .ioURing:
             let engine = try loop.ioURing()
             return try QueueRunner<Ring, URingChannel>(
-                setup: self, channel: URingChannel(engine: engine, backing: disk.backing), node: loop.poller.node,
-                gauges: loop.poller.gauges)
+                setup: self, channel: URingChannel(engine: engine, backing: disk.backing), held: held, node: node, gauges: gauges)
         case .libaio:
             let engine = try loop.libaio()
             return try QueueRunner<Ring, AIOChannel>(
-                setup: self, channel: AIOChannel(engine: engine, backing: disk.backing), node: loop.poller.node, gauges: loop.poller.gauges)
+                setup: self, channel: AIOChannel(engine: engine, backing: disk.backing), held: held, node: node, gauges: gauges)
         }
+    }
+
+    /// Where failed requests wait; nil when they are reported.
+    private func heldRequests(on loop: PollerLoop) -> HeldRequests? {
+        guard case .hold(let timeoutNanoseconds) = errorPolicy else { return nil }
+        return HeldRequests(
+            timeoutNanoseconds: timeoutNanoseconds, isDirect: disk.backing.isDirect, counters: counters,
+            // The loop owns the queue, which owns these.
+            schedule: { [unowned loop] in loop.scheduleRetry(at: $0) }, onChange: onHold)
     }
 }

@@ -25,10 +25,18 @@ package struct RequestSlot {
     var memoryEpoch: UInt32
     /// What the request is counted as.
     var kind: QueueCounters.Kind
-    /// Ranges of a discard, write-zeroes or secure erase that are still to be done after the current one; they lie behind the slot.
+    /// Ranges of a discard, write-zeroes or secure erase that are still to be done after the current one; they lie behind the slot. The
+    /// highest bit is ``heldMark``.
     var rangesLeft: UInt8
     /// The range that is being done.
     var rangeIndex: UInt8
+
+    /// In `rangesLeft`: the request was held and has not ended. It lies there so that a success of such a request, and of no other, takes
+    /// the way of requests with several ranges, and plain ones pay nothing for it.
+    static let heldMark: UInt8 = 0x80
+
+    /// Whether the request is held, or is just being tried again.
+    var isHeld: Bool { rangesLeft & Self.heldMark != 0 }
 }
 
 /// The preallocated request slots of one queue, on the poller's NUMA node; used by that poller alone.

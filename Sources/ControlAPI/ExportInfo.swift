@@ -36,6 +36,12 @@ public struct ExportInfo: DescribedObject {
     public var writeback: Bool
     /// NUMA node of the backing's device.
     public var node: Int?
+    /// What happens to requests that the backing fails.
+    public var onError: ErrorChoice
+    /// Requests that are held.
+    public var hold: HoldInfo?
+    /// What happened between the queues and the backing.
+    public var backingStats: BackingStats
     /// Who is connected.
     public var frontend: FrontendInfo?
     /// The queues.
@@ -52,7 +58,11 @@ public struct ExportInfo: DescribedObject {
         case engineReason = "engine_reason"
         case directIO = "direct_io"
         case bufferedReason = "buffered_reason"
-        case poll, writeback, node, frontend, queues
+        case poll, writeback, node
+        case onError = "on_error"
+        case hold
+        case backingStats = "backing_stats"
+        case frontend, queues
     }
 
     /// Members.
@@ -76,6 +86,9 @@ public struct ExportInfo: DescribedObject {
             .required(CodingKeys.poll, .choice(PollChoice.allCases.map(\.rawValue)), "how pollers wait for work"),
             .required(CodingKeys.writeback, .boolean, "whether completed writes may sit in a volatile cache until a flush"),
             .optional(CodingKeys.node, .natural, "NUMA node of the backing's device"),
+            .required(CodingKeys.onError, .string(.onError), "what happens to requests that the backing fails"),
+            .optional(CodingKeys.hold, HoldInfo.schema, "requests that the backing failed and that wait, if any do"),
+            .required(CodingKeys.backingStats, BackingStats.schema, "what happened between the queues and the backing so far"),
             .optional(CodingKeys.frontend, FrontendInfo.schema, "who is connected"),
             .required(CodingKeys.queues, .array(of: QueueInfo.schema), "the queues offered"),
         ]
@@ -98,6 +111,8 @@ public struct ExportInfo: DescribedObject {
         directIO = false
         poll = parameters.poll ?? .adaptive
         writeback = false
+        onError = parameters.onError ?? .report
+        backingStats = BackingStats()
         queues = []
     }
 }

@@ -189,6 +189,27 @@ public enum ExportResize: ControlMethod {
     public static var example: Parameters { Parameters(name: "scratch", size: ByteSize(2 << 30)) }
 }
 
+/// Tries requests again that are held.
+public enum ExportRetry: ControlMethod {
+    /// The export's name.
+    public typealias Parameters = ExportReference
+    /// The export as it is now.
+    public typealias Result = ExportInfo
+
+    /// `export.retry`
+    public static var name: MethodName { .exportRetry }
+    /// In one line.
+    public static var summary: String { "Tries requests that are held (`on_error` hold) at once rather than when their wait is over" }
+    /// More.
+    public static var details: String {
+        "The answer does not wait for their outcome, which `export.show` tells. Without held requests nothing happens."
+    }
+    /// Refusals.
+    public static var errors: [ErrorKind] { [.notFound, .unsupported] }
+    /// The example of `export.create`.
+    public static var example: ExportReference { ExportReference(name: "scratch") }
+}
+
 /// Names an export.
 public struct ExportReference: DescribedObject {
     /// The export's name.

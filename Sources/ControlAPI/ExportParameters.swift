@@ -29,6 +29,8 @@ public struct ExportParameters: DescribedObject {
     public var cpus: CPUList?
     /// Whether the page cache is bypassed.
     public var directIO: DirectIOChoice?
+    /// What happens to requests that the backing fails.
+    public var onError: ErrorChoice?
 
     /// Names on the wire.
     public enum CodingKeys: String, CodingKey, CaseIterable {
@@ -43,6 +45,7 @@ public struct ExportParameters: DescribedObject {
         case blockSize = "block_size"
         case poll, cpus
         case directIO = "direct_io"
+        case onError = "on_error"
     }
 
     /// The most queues of an export.
@@ -84,6 +87,10 @@ public struct ExportParameters: DescribedObject {
             .optional(
                 CodingKeys.directIO, .choice(DirectIOChoice.allCases.map(\.rawValue)), "whether the page cache is bypassed (O_DIRECT)",
                 default: "auto"),
+            .optional(
+                CodingKeys.onError, .string(.onError),
+                "what happens to requests that the backing fails: the guest gets the error, or they wait and are tried again, up to that age",
+                default: "report"),
         ]
     }
 

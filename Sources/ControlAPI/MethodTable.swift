@@ -30,6 +30,8 @@ public enum MethodName: String, Sendable, CaseIterable, Codable {
     case exportShow = "export.show"
     /// Changes the size of an export.
     case exportResize = "export.resize"
+    /// Tries held requests again.
+    case exportRetry = "export.retry"
     /// Tells how a virtual machine gets the disk.
     case exportAttach = "export.attach"
     /// Tells the pollers.
@@ -50,6 +52,7 @@ public enum MethodName: String, Sendable, CaseIterable, Codable {
         case .exportList: ExportList.self
         case .exportShow: ExportShow.self
         case .exportResize: ExportResize.self
+        case .exportRetry: ExportRetry.self
         case .exportAttach: ExportAttach.self
         case .pollerList: PollerList.self
         case .statsGet: StatsGet.self

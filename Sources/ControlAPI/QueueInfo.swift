@@ -18,6 +18,8 @@ public struct QueueInfo: DescribedObject {
     public var crossesNodes: [String]
     /// Requests taken and not yet completed.
     public var inFlight: Int
+    /// Those of them that are held.
+    public var held: Int
     /// Age of the oldest such request in nanoseconds.
     public var oldestInFlightNS: UInt64?
 
@@ -27,6 +29,7 @@ public struct QueueInfo: DescribedObject {
         case memoryNode = "memory_node"
         case crossesNodes = "crosses_nodes"
         case inFlight = "in_flight"
+        case held
         case oldestInFlightNS = "oldest_in_flight_ns"
     }
 
@@ -42,7 +45,8 @@ public struct QueueInfo: DescribedObject {
             .optional(CodingKeys.memoryNode, .natural, "NUMA node of the guest's ring, where known"),
             .required(CodingKeys.crossesNodes, .array(of: .text), "what lies on another node than the poller: memory, backing"),
             .required(CodingKeys.inFlight, .natural, "requests taken and not yet completed"),
-            .optional(CodingKeys.oldestInFlightNS, .natural, "age of the oldest such request in nanoseconds"),
+            .required(CodingKeys.held, .natural, "those of them that the backing failed and that wait to be tried again"),
+            .optional(CodingKeys.oldestInFlightNS, .natural, "age of the oldest request in flight in nanoseconds"),
         ]
     }
 
@@ -54,5 +58,6 @@ public struct QueueInfo: DescribedObject {
         self.format = format
         crossesNodes = []
         inFlight = 0
+        held = 0
     }
 }

@@ -127,6 +127,14 @@ public struct QueueStats: DescribedObject {
     public var inFlight: UInt64 = 0
     /// Times that a descriptor held up the poller.
     public var stalls: UInt64 = 0
+    /// Requests held now.
+    public var held: UInt64 = 0
+    /// Requests ever held.
+    public var heldTotal: UInt64 = 0
+    /// Held requests that got their error in the end.
+    public var holdTimeouts: UInt64 = 0
+    /// What happened between the queue and the backing.
+    public var backing = BackingStats()
 
     /// Names on the wire.
     public enum CodingKeys: String, CodingKey, CaseIterable {
@@ -139,6 +147,10 @@ public struct QueueStats: DescribedObject {
         case batchMax = "batch_max"
         case inFlight = "in_flight"
         case stalls
+        case held
+        case heldTotal = "held_total"
+        case holdTimeouts = "hold_timeouts"
+        case backing
     }
 
     /// Members.
@@ -161,6 +173,10 @@ public struct QueueStats: DescribedObject {
             .required(
                 CodingKeys.stalls, .natural,
                 "times that a descriptor of the front-end's, full and blocking, held up the poller for a moment"),
+            .required(CodingKeys.held, .natural, "requests that the backing failed and that wait now (a gauge)"),
+            .required(CodingKeys.heldTotal, .natural, "requests that were ever held"),
+            .required(CodingKeys.holdTimeouts, .natural, "requests that were held and got their error when their time was over"),
+            .required(CodingKeys.backing, BackingStats.schema, "what happened between the queue and the backing"),
         ]
     }
 

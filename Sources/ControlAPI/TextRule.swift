@@ -19,6 +19,8 @@ public enum TextRule: Sendable, Equatable {
     case fileMode
     /// A group by name or number.
     case group
+    /// What happens to requests that the backing fails: `report`, `hold` or `hold:SECONDS`.
+    case onError
     /// A version: one to three numbers with full stops between.
     case version
 
@@ -41,6 +43,7 @@ public enum TextRule: Sendable, Equatable {
         case .path: Self.pathProblem(text, hint: "give an absolute path", lengthMax: Self.pathLengthMax)
         case .serial: Self.serialProblem(text)
         case .fileMode: Self.fileModeProblem(text)
+        case .onError: Self.onErrorProblem(text)
         case .version: QEMUVersion(parsing: text) == nil ? ("is not a version", "give one such as 7.2 or 10.0") : nil
         case .group: Self.groupProblem(text)
         }
@@ -55,6 +58,7 @@ public enum TextRule: Sendable, Equatable {
         case .path: "^/"
         case .serial: "^[ -~]{1,20}$"
         case .fileMode: "^0?[0-7]{3}$"
+        case .onError: "^(report|hold(:[0-9]+)?)$"
         case .version: "^[0-9]+(\\.[0-9]+){0,2}$"
         case .any, .group: nil
         }
@@ -71,6 +75,7 @@ public enum TextRule: Sendable, Equatable {
         case .serial: "string, 1 to 20 printable ASCII characters"
         case .fileMode: "string, octal permission bits"
         case .group: "string, name or number of a group"
+        case .onError: "string, `report`, `hold` or `hold:SECONDS`"
         case .version: "string, a version such as `7.2`"
         }
     }
@@ -122,6 +127,12 @@ public enum TextRule: Sendable, Equatable {
             return ("is not permission bits in octal", "give a mode such as 0660")
         }
         return nil
+    }
+
+    private static func onErrorProblem(_ text: String) -> (reason: String, hint: String)? {
+        if ErrorChoice(parsing: text) != nil { return nil }
+        let hint = "give report, hold (for as long as it takes) or hold:SECONDS with at most \(ErrorChoice.holdSecondsMax) seconds"
+        return ("is not a way to treat errors", hint)
     }
 
     private static func groupProblem(_ text: String) -> (reason: String, hint: String)? {

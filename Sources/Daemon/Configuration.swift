@@ -51,6 +51,7 @@ public struct ExportDefaults: DescribedObject {
     var poll: PollChoice?
     var cpus: CPUList?
     var directIO: DirectIOChoice?
+    var onError: ErrorChoice?
 
     enum CodingKeys: String, CodingKey {
         case socketMode = "socket_mode"
@@ -59,6 +60,7 @@ public struct ExportDefaults: DescribedObject {
         case queueSize = "queue_size"
         case engine, poll, cpus
         case directIO = "direct_io"
+        case onError = "on_error"
     }
 
     /// Those of `export.create` that make sense for several.
@@ -78,6 +80,7 @@ public struct ExportDefaults: DescribedObject {
         result.poll = parameters.poll ?? poll
         result.cpus = parameters.cpus ?? cpus
         result.directIO = parameters.directIO ?? directIO
+        result.onError = parameters.onError ?? onError
         return result
     }
 }

@@ -26,6 +26,7 @@ struct ControlMethods {
         case .exportShow: await call(ExportShow.self, request, show)
         case .exportDelete: await call(ExportDelete.self, request, delete)
         case .exportResize: await call(ExportResize.self, request, resize)
+        case .exportRetry: await call(ExportRetry.self, request, retry)
         case .exportAttach: await call(ExportAttach.self, request, attach)
         case .pollerList: await call(PollerList.self, request, listPollers)
         case .statsGet: await call(StatsGet.self, request, statistics)
@@ -65,6 +66,8 @@ struct ControlMethods {
     private func resize(_ parameters: ExportResize.Parameters) async throws(ControlError) -> ExportInfo {
         try await registry.resize(parameters.name, to: parameters.size)
     }
+
+    private func retry(_ parameters: ExportReference) async throws(ControlError) -> ExportInfo { try registry.retryHeld(parameters.name) }
 
     private func attach(_ parameters: ExportAttach.Parameters) async throws(ControlError) -> ExportAttach.Result {
         guard let text = AttachText(try registry.show(parameters.name)) else {

@@ -225,7 +225,7 @@ public final class DaemonProcess {
         notifier.stopping()
         server?.stop()
         let limit = settings?.drainTimeoutNanoseconds ?? 0
-        EventLoop.control.after(nanoseconds: limit) { [weak self] in
+        EventLoop.control.after(nanoseconds: limit + ExportRegistry.endNanosecondsMax) { [weak self] in
             self?.log.warning("requests in flight were not finished within \(limit / 1_000_000_000) s")
             self?.finish(0)
         }

@@ -26,6 +26,18 @@ extension ExportConfiguration {
         directIO = parameters.directIO.map { $0.mode } ?? directIO
         socketMode = parameters.socketMode.flatMap { UInt32($0, radix: 8) } ?? socketMode
         socketGroup = parameters.socketGroup
+        errorPolicy = parameters.onError.map { $0.policy } ?? errorPolicy
+    }
+}
+
+extension ErrorChoice {
+    var policy: ErrorPolicy { holdSeconds.map { .hold(timeoutNanoseconds: UInt64($0) * 1_000_000_000) } ?? .report }
+
+    init(_ policy: ErrorPolicy) {
+        switch policy {
+        case .report: self = .report
+        case .hold(let nanoseconds): self.init(holdSeconds: Int(nanoseconds / 1_000_000_000))
+        }
     }
 }
 
@@ -117,6 +129,11 @@ extension ExportInfo {
         poll = PollChoice(status.pollMode)
         writeback = status.isWriteback
         node = status.backingNode
+        onError = ErrorChoice(status.errorPolicy)
+        hold = status.hold.map {
+            HoldInfo(requests: $0.requests, durationNS: $0.nanoseconds, tries: $0.tries, lastError: $0.error)
+        }
+        backingStats = BackingStats(status.channel)
         frontend = status.frontend.map { frontend in
             FrontendInfo(
                 pid: frontend.processID.map(Int.init), features: frontend.featureNames, protocolFeatures: frontend.protocolFeatureNames,
@@ -130,6 +147,7 @@ extension ExportInfo {
             info.memoryNode = queue.memoryNode
             info.crossesNodes = queue.crossesNodes
             info.inFlight = queue.inFlight
+            info.held = queue.held
             info.oldestInFlightNS = queue.oldestInFlightNanoseconds
             return info
         }
@@ -173,6 +191,24 @@ extension QueueStats {
         batchMax = statistics.batchMax
         inFlight = statistics.inFlight
         stalls = statistics.stalls
+        held = statistics.held
+        heldTotal = statistics.heldTotal
+        holdTimeouts = statistics.holdTimeouts
+        backing = BackingStats(statistics.channel)
+    }
+}
+
+extension BackingStats {
+    init(_ counters: IOChannelCounters) {
+        self.init()
+        bounced = counters.bounced
+        bounceWaits = counters.bounceWaits
+        engineFullWaits = counters.engineFullWaits
+        shortTransfers = counters.shortTransfers
+        retries = counters.retries
+        ignoredDiscards = counters.ignoredDiscards
+        writtenZeroes = counters.writtenZeroes
+        errors = counters.errors
     }
 }
 
@@ -201,6 +237,10 @@ extension ExportEvent {
         case .ringStarted(let queue, let cpu): log.info("queue \(queue) started on CPU \(cpu)")
         case .ringStopped(let queue): log.debug("queue \(queue) stopped")
         case .ringFailed(let queue, let reason): log.warning("queue \(queue) failed: \(reason)")
+        case .held(let error): log.warning("the backing fails requests, which are held: \(error)")
+        case .holdEnded(let requests, let timeouts, let nanoseconds):
+            let failed = timeouts > 0 ? ", \(timeouts) of them until their time was over, which got their error" : ""
+            log.notice("no request is held any more: \(requests) were, for \(nanoseconds / 1_000_000) ms in all\(failed)")
         case .resized(let bytes): log.info("resized to \(bytes) bytes")
         case .disconnected(let reason): log.info("the front-end disconnected\(reason.map { ": \($0)" } ?? "")")
         case .notice(let text): log.notice("\(text)")

@@ -26,8 +26,10 @@ final class ExportRegistry {
     private let stateDirectory: StateDirectory?
     /// The folder of sockets whose path nobody gave.
     private let socketFolder: String
-    /// How long a removal waits for requests in flight.
+    /// How long a ring that is stopped waits for its requests in flight.
     private let drainTimeoutNanoseconds: UInt64
+    /// How much longer a removal is waited for: at the end of the time-out the rings give up, and then the export must end.
+    nonisolated static let endNanosecondsMax: UInt64 = 1_000_000_000
     private let log: Logger
     private let makeLog: (String) -> Logger
     private var entries: [String: Entry] = [:]
@@ -195,7 +197,8 @@ final class ExportRegistry {
 
     private func open(_ parameters: ExportParameters, descriptor: FileDescriptor?) async throws(ControlError) -> Export {
         let name = parameters.name
-        let configuration = try ExportConfiguration(parameters, descriptor: descriptor)
+        var configuration = try ExportConfiguration(parameters, descriptor: descriptor)
+        configuration.drainTimeoutNanoseconds = drainTimeoutNanoseconds
         do throws(ExportError) {
             let export = try await Export.open(configuration, pollers: pollers)
             let log = makeLog("export \(name)")
@@ -244,14 +247,23 @@ final class ExportRegistry {
         return entry
     }
 
+    private static func notServing(_ name: String) -> ControlError {
+        let hint = "see why with 'vhublkctl export show \(name)', then delete it or start the daemon again"
+        return ControlError(.unsupported, "export '\(name)' does not serve", field: "name", hint: hint)
+    }
+
+    /// Tries an export's held requests now.
+    func retryHeld(_ name: String) throws(ControlError) -> ExportInfo {
+        guard let export = try entry(name).export else { throw Self.notServing(name) }
+        export.retryHeld()
+        return try show(name)
+    }
+
     /// Gives an export another size.
     func resize(_ name: String, to size: ByteSize) async throws(ControlError) -> ExportInfo {
         let entry = try begin(name)
         defer { entries[name]?.isBusy = false }
-        guard let export = entry.export else {
-            let hint = "see why with 'vhublkctl export show \(name)', then delete it or start the daemon again"
-            throw ControlError(.unsupported, "export '\(name)' does not serve", field: "name", hint: hint)
-        }
+        guard let export = entry.export else { throw Self.notServing(name) }
         do throws(ExportError) {
             try await export.resize(to: size.bytes)
         } catch {
@@ -280,7 +292,7 @@ final class ExportRegistry {
                 return .failure(error)
             }
         }
-        guard let result = await ControlActor.value(of: removal, within: drainTimeoutNanoseconds) else {
+        guard let result = await ControlActor.value(of: removal, within: drainTimeoutNanoseconds + Self.endNanosecondsMax) else {
             let message = "requests of export '\(name)' are still in flight"
             throw ControlError(.busy, message, field: "name", hint: "it serves no more and is removed when its disk has answered them")
         }

@@ -16,3 +16,8 @@ extension EngineChoice: ExpressibleByArgument {}
 extension PollChoice: ExpressibleByArgument {}
 extension DirectIOChoice: ExpressibleByArgument {}
 extension AttachFormat: ExpressibleByArgument {}
+
+extension ErrorChoice: ExpressibleByArgument {
+    /// Reads the word; the parser tells those there are.
+    public init?(argument: String) { self.init(parsing: argument) }
+}

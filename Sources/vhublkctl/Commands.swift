@@ -98,7 +98,25 @@ struct StatsCommand: DaemonCommand {
                     ]
                     .map { "\($0)" })
         }
-        return table.text + "\n\n" + other.text
+        return [table.text, other.text, failures(exports)].joined(separator: "\n\n")
+    }
+
+    /// What did not go straight between the queues and the backing.
+    private static func failures(_ exports: [ExportStats]) -> String {
+        var table = TextTable(
+            [
+                "EXPORT", "HELD", "EVER HELD", "HELD TOO LONG", "BACKING ERRORS", "RETRIES", "SHORT", "BOUNCED", "BOUNCE WAITS",
+                "ENGINE WAITS", "DISCARDS IGNORED", "ZEROES WRITTEN",
+            ], rightAligned: Set(1...11))
+        for export in exports {
+            let (total, backing) = (export.total, export.total.backing)
+            let counts = [
+                total.held, total.heldTotal, total.holdTimeouts, backing.errors, backing.retries, backing.shortTransfers, backing.bounced,
+                backing.bounceWaits, backing.engineFullWaits, backing.ignoredDiscards, backing.writtenZeroes,
+            ]
+            table.add([export.name] + counts.map { "\($0)" })
+        }
+        return table.text
     }
 }
 

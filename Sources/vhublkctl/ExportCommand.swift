@@ -7,7 +7,7 @@ import LinuxSystem
 struct ExportCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "export", abstract: "Makes, shows, changes and removes exports.",
-        subcommands: [Create.self, List.self, Show.self, Delete.self, Resize.self])
+        subcommands: [Create.self, List.self, Show.self, Delete.self, Resize.self, Retry.self])
 
     func run() throws { throw CommandMissing(help: Vhublkctl.helpMessage(for: Self.self)) }
 
@@ -60,6 +60,12 @@ extension ExportCommand {
             help: ArgumentHelp("Whether to bypass the page cache. (default: auto)", valueName: "choice"),
             completion: .list(DirectIOChoice.allCases.map(\.rawValue)))
         var direct: DirectIOChoice?
+        @Option(
+            help: ArgumentHelp(
+                "What happens to requests that the backing fails: the guest gets the error (report), or they wait and are tried again, for "
+                    + "so many seconds or as long as it takes. (default: report)", valueName: "report|hold[:seconds]"),
+            completion: .list(["report", "hold"]))
+        var onError: ErrorChoice?
 
         func run() throws {
             var parameters = ExportParameters(
@@ -69,6 +75,7 @@ extension ExportCommand {
             parameters.socketMode = socketMode
             parameters.socketGroup = socketGroup
             parameters.directIO = direct
+            parameters.onError = onError
             try ask(ExportCreate.self, parameters) {
                 "export \($0.name) is ready on \($0.socket ?? "its inherited socket")\n" + ExportText.details($0)
             }
@@ -122,6 +129,24 @@ extension ExportCommand {
             try ask(ExportDelete.self, .init(name: name, force: force ? true : nil)) { result in
                 let note = result.returnsAtStart ? "; the configuration file brings it back when the daemon starts again" : ""
                 return "export \(result.name) is deleted\(note)"
+            }
+        }
+    }
+
+    struct Retry: DaemonCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Tries requests at once that are held because the backing failed them.",
+            discussion: "For exports made with --on-error hold; without this they are tried again within five seconds.")
+
+        @ParentCommand var root: Vhublkctl
+        @OptionGroup var connection: ConnectionOptions
+        @Argument(help: "The export's name.", completion: ExportCommand.nameCompletion)
+        var name: String
+
+        func run() throws {
+            try ask(ExportRetry.self, ExportReference(name: name)) { export in
+                export.hold.map { "export \(export.name): \($0.requests) held requests are tried again" }
+                    ?? "export \(export.name): no request is held"
             }
         }
     }

@@ -31,6 +31,12 @@ enum ExportText {
             ("i/o", export.directIO ? "direct" : described("buffered", export.bufferedReason ?? "")),
             ("cache", export.writeback ? "write-back" : "write-through"), ("poll", export.poll.rawValue),
         ]
+        rows.append(("on error", export.onError.text))
+        if let hold = export.hold {
+            let since = "\(hold.requests) requests, for \(Quantity.time(hold.durationNS)), tried again \(hold.tries) times"
+            rows.append(("held", "\(since), last error: \(hold.lastError)"))
+        }
+        if !export.backingStats.texts.isEmpty { rows.append(("backing saw", export.backingStats.texts.joined(separator: ", "))) }
         if let node = export.node { rows.append(("NUMA node", "\(node)")) }
         if let frontend = export.frontend { rows += self.frontend(frontend) }
         let width = rows.map { $0.0.count }.max() ?? 0
@@ -51,12 +57,13 @@ enum ExportText {
 
     private static func queues(_ queues: [QueueInfo]) -> String {
         var table = TextTable(
-            ["QUEUE", "STATE", "FORMAT", "SIZE", "CPU", "NODE", "IN FLIGHT", "OLDEST", "CROSSES NODES"], rightAligned: [0, 3, 4, 5, 6, 7])
+            ["QUEUE", "STATE", "FORMAT", "SIZE", "CPU", "NODE", "IN FLIGHT", "HELD", "OLDEST", "CROSSES NODES"],
+            rightAligned: [0, 3, 4, 5, 6, 7, 8])
         for queue in queues {
             table.add([
                 "\(queue.index)", queue.state, queue.format ?? "-", "\(queue.size)", queue.cpu.map(String.init) ?? "-",
                 queue.node.map(String.init) ?? "-",
-                "\(queue.inFlight)", queue.oldestInFlightNS.map(Quantity.time) ?? "-",
+                "\(queue.inFlight)", "\(queue.held)", queue.oldestInFlightNS.map(Quantity.time) ?? "-",
                 queue.crossesNodes.isEmpty ? "-" : queue.crossesNodes.joined(separator: ","),
             ])
         }

@@ -10,3 +10,8 @@ extension CPUList: ExpressibleByArgument {
 extension EngineChoice: ExpressibleByArgument {}
 extension PollChoice: ExpressibleByArgument {}
 extension LogLevel: ExpressibleByArgument {}
+
+extension ErrorChoice: ExpressibleByArgument {
+    /// Reads the word; the parser tells those there are.
+    public init?(argument: String) { self.init(parsing: argument) }
+}

@@ -71,6 +71,11 @@ struct Vhublkd: ParsableCommand {
     var poll: PollChoice?
     @Option(help: ArgumentHelp("CPUs whose pollers run its queues, such as 0-3,6.", valueName: "list"))
     var cpus: CPUList?
+    @Option(
+        help: ArgumentHelp(
+            "What happens to requests that its backing fails: the guest gets the error, or they wait and are tried again. (default: report)",
+            valueName: "report|hold[:seconds]"), completion: .list(["report", "hold"]))
+    var onError: ErrorChoice?
     @Flag(help: "Print what this back-end can do as JSON and do nothing else.")
     var printCapabilities = false
 
@@ -87,7 +92,7 @@ struct Vhublkd: ParsableCommand {
                     "--config and --state-dir are for many exports: they do not go with --socket-path, --fd and --blk-file")
             }
         } else if readOnly || numQueues != nil || queueSize != nil || serial != nil || blockSize != nil || engine != nil || poll != nil
-            || cpus != nil
+            || cpus != nil || onError != nil
         {
             throw ValidationError("an option for a single export is given, but neither --socket-path nor --fd")
         }
@@ -102,10 +107,11 @@ struct Vhublkd: ParsableCommand {
             return DaemonOptions(mode: mode, control: control, logLevel: logLevel)
         }
         let socket = socketPath.map(Self.absolute)
-        let parameters = ExportParameters(
+        var parameters = ExportParameters(
             name: socket.map { DaemonOptions.exportName(ofSocket: $0) } ?? "fd\(fd ?? 0)",
             backing: blkFile.hasPrefix("null:") ? blkFile : Self.absolute(blkFile), socket: socket, queues: numQueues, queueSize: queueSize,
             engine: engine, readOnly: readOnly, serial: serial, blockSize: blockSize, poll: poll, cpus: cpus)
+        parameters.onError = onError
         do {
             _ = try ExportParameters(checking: try JSONText.value(of: parameters).object ?? [:])
         } catch let error as ControlError {

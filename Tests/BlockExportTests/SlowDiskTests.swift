@@ -15,27 +15,18 @@ import VhostUserFrontend
 
         init() throws {
             folder = "/dev/shm/vhublk-slow-\(UUID().uuidString)"
-            try Self.run("mkdir -p \(folder)/mount && truncate -s 64M \(folder)/image && mkfs.ext4 -q \(folder)/image")
-            try Self.run(
+            try Shell.run("mkdir -p \(folder)/mount && truncate -s 64M \(folder)/image && mkfs.ext4 -q \(folder)/image")
+            try Shell.run(
                 "mount -o loop \(folder)/image \(folder)/mount && dd if=/dev/zero of=\(folder)/mount/disk.img bs=1M count=16 status=none")
-            try Self.run("sync -f \(folder)/mount")
+            try Shell.run("sync -f \(folder)/mount")
         }
 
-        func freeze() throws { try Self.run("fsfreeze -f \(folder)/mount") }
-        func thaw() throws { try Self.run("fsfreeze -u \(folder)/mount") }
+        func freeze() throws { try Shell.run("fsfreeze -f \(folder)/mount") }
+        func thaw() throws { try Shell.run("fsfreeze -u \(folder)/mount") }
 
         deinit {
             // Lazily: the export's backing may have the file open for a moment longer.
-            try? Self.run("umount -l \(folder)/mount; rm -rf \(folder)")
-        }
-
-        private static func run(_ script: String) throws {
-            let process = Process()
-            process.executableURL = URL(fileURLWithPath: "/bin/sh")
-            process.arguments = ["-ec", script]
-            try process.run()
-            process.waitUntilExit()
-            try #require(process.terminationStatus == 0, "\(script)")
+            try? Shell.run("umount -l \(folder)/mount; rm -rf \(folder)")
         }
     }
 

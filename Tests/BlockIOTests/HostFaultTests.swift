@@ -81,6 +81,57 @@ struct HostFaultTests {
         }
     }
 
+    @Test("The sysctl fs.aio-max-nr used up is said, with the way out; engines there are go on")
+    func aioQuota() throws {
+        try TestDisk.use(.tmpfs) { disk in
+            let backing = try Backing.open(.file(path: disk.path))
+            let rig = try Rig(backing, .libaio)
+            // The quota as it usually is (65536) has no room for so many beside the rig's; where it is larger, for several times as many.
+            var engines: [AIOEngine] = []
+            let refusal = #expect(throws: SystemError.self) {
+                while engines.count < 64 { engines.append(try AIOEngine(depth: 65536)) }
+            }
+            #expect(refusal?.errno == EAGAIN)
+            #expect(refusal?.description.contains("raise the sysctl fs.aio-max-nr") == true)
+            let slot = try rig.slot()
+            slot.set(.write, at: 0, pieces: [(0, 4096)])
+            #expect(rig.run(slot) == 4096)
+        }
+    }
+
+    @Test("What the kernel refuses when it is submitted is told by the next reap")
+    func refusedAtSubmission() throws {
+        try TestDisk.use(.tmpfs) { disk in
+            let rig = try Rig(try Backing.open(.file(path: disk.path)), .libaio)
+            let slot = try rig.slot()
+            // An offset that a signed number does not hold: io_submit itself answers EINVAL.
+            slot.set(.read, at: 1 << 63, pieces: [(0, 4096)])
+            unsafe rig.channel.add(slot.operation)
+            rig.engine.submit()
+            #expect(slot.result == -Int64(EINVAL))
+            #expect(rig.engine.reap() == 1)
+            #expect(rig.engine.reap() == 0)
+            #expect(unsafe rig.completions.pointee.pop() == slot.operation)
+        }
+    }
+
+    static let failures: [(IOKind, Int32, Bool, Bool)] = [
+        (.write, EIO, false, true), (.read, EIO, true, true), (.write, ENOSPC, true, true), (.write, EDQUOT, false, true),
+        (.read, ENXIO, true, true), (.read, ENODEV, true, true), (.write, EAGAIN, true, true), (.read, ENOTCONN, false, true),
+        (.discard, EIO, true, true), (.writeZeroes, ENOSPC, false, true), (.flush, EIO, true, true),
+        // A flush through the page cache says once what is lost.
+        (.flush, EIO, false, false), (.flush, ENOSPC, false, false),
+        // Not the backing's fault, or nothing that a second try changes.
+        (.read, EINVAL, true, false), (.read, EFAULT, true, false), (.secureErase, EOPNOTSUPP, true, false),
+        (.write, ECANCELED, true, false),
+        (.write, 0, true, false), (.write, 100_001, true, false),
+    ]
+
+    @Test("Only failures of the backing may be tried again, and no flush that the page cache failed", arguments: failures)
+    func whoseFault(kind: IOKind, errno: Int32, isDirect: Bool, mayRetry: Bool) {
+        #expect(IOFailure.mayRetry(kind, result: -Int64(errno), isDirect: isDirect) == mayRetry)
+    }
+
     @Test("Memory that is not there fails its own operation only", arguments: kernelEngines)
     func badMemory(engine: EngineChoice.Engine) throws {
         try TestDisk.use(.tmpfs) { disk in

@@ -112,7 +112,8 @@ enum ControlDocument {
     private static let objects: [(String, [Field])] = [
         ("ExportInfo", ExportInfo.fields), ("ErrorInfo", ErrorInfo.fields), ("FrontendInfo", FrontendInfo.fields),
         ("QueueInfo", QueueInfo.fields), ("PollerInfo", PollerInfo.fields), ("PollerQueueInfo", PollerQueueInfo.fields),
-        ("ExportStats", ExportStats.fields), ("QueueStats", QueueStats.fields), ("OperationStats", OperationStats.fields),
+        ("HoldInfo", HoldInfo.fields), ("ExportStats", ExportStats.fields), ("QueueStats", QueueStats.fields),
+        ("OperationStats", OperationStats.fields), ("BackingStats", BackingStats.fields),
     ]
 
     private static var errors: String {

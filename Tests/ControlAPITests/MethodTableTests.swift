@@ -68,6 +68,7 @@ struct MethodTableTests {
         ("queue_size", 65536, "power of two"), ("block_size", 520, "512 or 4096"), ("engine", "spdk", "auto, io_uring, libaio"),
         ("poll", "never", "busy, adaptive, interrupt"), ("cpus", "3-1", "CPUs"), ("cpus", [], "CPUs"), ("cpus", [0, 9000], "CPUs"),
         ("socket", "relative.sock", "absolute"), ("serial", "123456789012345678901", "20"), ("socket_mode", "999", "0660"),
+        ("on_error", "ignore", "report, hold"), ("on_error", "hold:", "report, hold"), ("on_error", "hold:31536001", "31536000"),
         ("direct_io", "maybe", "auto, on, off"), ("name", "../x", "A-Z"), ("backing", "null:7", "null:SIZE"),
     ]
 

@@ -26,6 +26,7 @@ struct CommandLineTests {
         (["--socket-path", "/x", "--blk-file", "null:1"], "--blk-file"), (["--socket-path", "/x", "--blk-file", ""], "--blk-file"),
         (["--socket-path", "/" + String(repeating: "s", count: 200), "--blk-file", "null:1G"], "--socket-path"),
         (["--socket-path", "/x", "--blk-file", "null:1G", "--serial", "123456789012345678901"], "--serial"),
+        (["--on-error", "hold"], "neither"), (["--socket-path", "/x", "--blk-file", "null:1G", "--on-error", "hold:soon"], "hold:soon"),
         (["--socket-path", "/x", "--blk-file", "null:1G", "--cpus", "3-1"], "3-1"), (["--log-level", "loud"], "loud"),
     ]
 

@@ -21,8 +21,10 @@ struct ConfigurationFileTests {
             [defaults]
             queues = 2
             socket_group = "kvm"
+            on_error = "hold:30"
             [[exports]]
             name = "a"
+            on_error = "report"
             backing = "null:1G"
             queues = 4
             [[exports]]
@@ -40,6 +42,7 @@ struct ConfigurationFileTests {
         let completed = configuration.exports.map { configuration.defaults.completing($0) }
         #expect(completed.map(\.queues) == [4, 2])
         #expect(completed.map(\.socketGroup) == ["kvm", "kvm"])
+        #expect(completed.map(\.onError) == [.report, ErrorChoice(holdSeconds: 30)])
         #expect(completed[1].readOnly == true && completed[1].blockSize == 4096)
     }
 

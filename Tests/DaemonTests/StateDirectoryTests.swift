@@ -10,6 +10,7 @@ struct StateDirectoryTests {
         let folder = try TemporaryFolder()
         var parameters = ExportParameters(name: "db0", backing: "/dev/x", socket: "/s", queues: 4, serial: "é", cpus: CPUList([0, 2]))
         parameters.directIO = .off
+        parameters.onError = ErrorChoice(holdSeconds: 30)
         parameters.serial = "S"
         do {
             let directory = try open(folder)

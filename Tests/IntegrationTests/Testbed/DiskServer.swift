@@ -12,6 +12,7 @@ struct ServedDisk: Sendable {
     var serial: String?
     var engine: String?
     var poll: String?
+    var onError: String?
 }
 
 /// What serves the disks: our daemon, or, to tell a fault of a test from a fault of ours, QEMU's storage daemon (VHUBLK_TEST_SERVER=qsd7 or qsd10).
@@ -91,6 +92,7 @@ struct DaemonControl: Sendable {
         if let serial = disk.serial { arguments += ["--serial", serial] }
         if let engine = disk.engine { arguments += ["--engine", engine] }
         if let poll = disk.poll { arguments += ["--poll", poll] }
+        if let onError = disk.onError { arguments += ["--on-error", onError] }
         try await Program.succeed(Places.product("vhublkctl"), arguments)
     }
 }
