@@ -66,6 +66,7 @@ package final class HeldRequests {
     }
 
     private func begin(_ slot: UnsafeMutablePointer<RequestSlot>, _ now: UInt64) {
+        unsafe slot.pointee.makeGeneral()
         unsafe slot.pointee.rangesLeft |= RequestSlot.heldMark
         outstanding += 1
         counters.add(1, to: .heldTotal)

@@ -24,11 +24,11 @@ package class PolledQueue {
     /// Descriptor the driver kicks, or nil when the front-end gave none: then the ring must be polled for ever.
     package private(set) var kick: FileDescriptor?
     /// Where the queue stands between start and stop.
-    package var state = State.running
+    package final var state = State.running
     /// Whether the poller looks at the ring at each turn; otherwise it waits for a kick.
-    package var isHot = true
+    package final var isHot = false
     /// Until when, on the monotonic clock, the queue stays hot without new work.
-    var hotUntil: UInt64 = 0
+    final var hotUntil: UInt64 = 0
     /// Called once, on the poller, when nothing touches guest memory any more.
     package var onStopped: ((RingBase?) -> Void)?
 
@@ -59,7 +59,7 @@ package class PolledQueue {
     package var base: RingBase { preconditionFailure("a subclass answers") }
     /// Takes what the driver made available and gives it to the channel.
     package func take() -> Take { preconditionFailure("a subclass takes") }
-    /// Hands finished requests back to the driver, and notifies it once if it wants that. Returns how many.
+    /// Hands finished requests back to the driver, and notifies it once if it wants that. Returns how many; without any it does nothing.
     package func complete() -> Int { preconditionFailure("a subclass completes") }
     /// Asks the driver for a kick; true when chains are there already.
     package func arm() -> Bool { preconditionFailure("a subclass arms") }

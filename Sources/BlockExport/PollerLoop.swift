@@ -17,6 +17,8 @@ final class PollerLoop {
     static let adaptiveSpinNanoseconds: UInt64 = 20_000
     /// Turns between two looks at the kicks of armed queues, and at idle hot queues, while others keep the poller busy.
     private static let turnsPerCheck = 64
+    /// Turns without work between two looks at the clock: a look costs about as much as a turn.
+    private static let idleTurnsPerCheck = 16
 
     /// The poller this loop belongs to.
     let poller: Poller
@@ -26,9 +28,14 @@ final class PollerLoop {
     private let epoll: Epoll
     private var ioURingEngine: URingEngine?
     private var libaioEngine: AIOEngine?
-    private var engines: [IOEngine] = []
+    private let engines = ReferenceList<IOEngine>()
     private var queues: [UInt64: PolledQueue] = [:]
-    private var hot: [PolledQueue] = []
+    /// Those of `queues` that are looked at in each turn.
+    private let hot = ReferenceList<PolledQueue>()
+    /// Whether some of `queues` are not hot.
+    private var hasCool = false
+    /// Hot queues that are not to be spun for.
+    private var impatientCount = 0
     private var draining: [UInt64] = []
     private var turns = 0
     /// When held requests are to be tried again, on the monotonic clock; `UInt64.max` while none are held.
@@ -36,6 +43,8 @@ final class PollerLoop {
     /// When the queues publish their gauges next, while there is no sleep to do it before.
     private var nextPublish: UInt64 = 0
     private static let publishNanoseconds: UInt64 = 100_000_000
+    /// Turns without work since the last one with some.
+    private var idleTurns = 0
     // unsafe: allocated here, freed in deinit, used for one epoll_wait at a time.
     private let ready: UnsafeMutableBufferPointer<Epoll.Ready>
 
@@ -46,7 +55,11 @@ final class PollerLoop {
         unsafe ready.initialize(repeating: Epoll.Ready())
     }
 
-    deinit { unsafe ready.deallocate() }
+    deinit {
+        unsafe ready.deallocate()
+        hot.destroy()
+        engines.destroy()
+    }
 
     /// Runs until a job sets ``isEnding``; the process ends soon after.
     func run() {
@@ -57,6 +70,7 @@ final class PollerLoop {
                 continue
             }
             if turn() {
+                idleTurns = 0
                 PollerGauges.add(1, to: poller.gauges.busyLoops)
                 turns &+= 1
                 if turns % Self.turnsPerCheck == 0 { checkBetweenBatches() }
@@ -98,9 +112,7 @@ final class PollerLoop {
     func add(_ queue: PolledQueue, token: UInt64) throws(SystemError) {
         if let kick = queue.kick { try epoll.add(kick.rawValue, .readable, token: token) }
         queues[token] = queue
-        queue.isHot = true
-        queue.disarm()
-        hot.append(queue)
+        heat(queue)
         updateWaking()
     }
 
@@ -180,39 +192,49 @@ final class PollerLoop {
     // MARK: Turns
 
     /// One look at everything hot; whether anything was done.
+    @inline(__always)
     private func turn() -> Bool {
         var work = 0
-        for queue in hot {
-            switch queue.take() {
+        var index = 0
+        while index < hot.count {
+            switch hot.with(index, { $0.take() }) {
             case .taken(let count):
                 if count > 0 {
-                    work += count
-                    queue.hotUntil = 0
+                    work &+= count
+                    hot.with(index) { $0.hotUntil = 0 }
                 }
+                index &+= 1
             case .failed(let reason):
-                fail(queue, reason)
+                // It leaves the list; the one after it is at its place now.
+                hot.with(index) { fail($0, reason) }
                 // What was taken before the fault is done and answered like everything else of this turn.
-                work += 1
+                work &+= 1
             }
         }
-        for engine in engines {
-            engine.submit()
-            work += engine.reap()
+        for index in 0..<engines.count {
+            work &+= engines.with(index) { engine in
+                engine.submit()
+                return engine.reap()
+            }
         }
-        guard work > 0 else { return false }
+        if work == 0 { return false }
         completeAll()
         return true
     }
 
+    @inline(__always)
     private func completeAll() {
-        for queue in hot where queue.hasCompletions { _ = queue.complete() }
-        // Operations of queues that were armed, or are draining, may have ended too.
-        if hot.count < queues.count {
-            for queue in queues.values where !queue.isHot && queue.hasCompletions {
-                _ = queue.complete()
-                // The guest tends to answer a completion with new requests: worth a spin, unless it was asked not to.
-                if queue.state == .running, queue.pollMode != .interrupt { heat(queue) }
-            }
+        for index in 0..<hot.count { _ = hot.with(index) { $0.complete() } }
+        if hasCool { completeCool() }
+    }
+
+    /// Operations of queues that were armed, or are draining, may have ended too.
+    @inline(never)
+    private func completeCool() {
+        for queue in queues.values where !queue.isHot && queue.hasCompletions {
+            _ = queue.complete()
+            // The guest tends to answer a completion with new requests: worth a spin, unless it was asked not to.
+            if queue.state == .running, queue.pollMode != .interrupt { heat(queue) }
         }
         if !draining.isEmpty { finishDrained() }
     }
@@ -233,6 +255,7 @@ final class PollerLoop {
             queue.onStopped = nil
         }
         draining.removeAll { queues[$0] == nil }
+        hasCool = hot.count < queues.count
         updateWaking()
     }
 
@@ -244,40 +267,51 @@ final class PollerLoop {
         queue.hotUntil = 0
         queue.disarm()
         hot.append(queue)
+        noteTemperature(queue, change: 1)
     }
 
     private func cool(_ queue: PolledQueue) {
         guard queue.isHot else { return }
         queue.isHot = false
-        hot.removeAll { $0 === queue }
+        hot.remove(queue)
+        noteTemperature(queue, change: -1)
+    }
+
+    private func noteTemperature(_ queue: PolledQueue, change: Int) {
+        hasCool = hot.count < queues.count
+        if queue.pollMode == .interrupt { impatientCount += change }
     }
 
     /// Arms the hot queues whose spin time is over.
     private func coolIdleQueues(now: UInt64) {
         var index = 0
         while index < hot.count {
-            let queue = hot[index]
-            index += 1
-            if queue.kick == nil || queue.pollMode == .busy { continue }
-            if queue.hotUntil == 0, queue.pollMode == .adaptive {
-                queue.hotUntil = now &+ Self.adaptiveSpinNanoseconds
-            } else if now >= queue.hotUntil {
-                // Armed first, looked at after: a chain that came in between is seen here, a later one brings a kick.
-                if queue.arm() {
-                    queue.disarm()
-                    queue.hotUntil = 0
-                } else {
-                    cool(queue)
-                    index -= 1
-                }
-            }
+            let stays = hot.with(index) { queue in staysHot(queue, now) }
+            if stays { index += 1 }
         }
+    }
+
+    private func staysHot(_ queue: PolledQueue, _ now: UInt64) -> Bool {
+        if queue.kick == nil || queue.pollMode == .busy { return true }
+        if queue.hotUntil == 0, queue.pollMode == .adaptive {
+            queue.hotUntil = now &+ Self.adaptiveSpinNanoseconds
+            return true
+        }
+        if now < queue.hotUntil { return true }
+        // Armed first, looked at after: a chain that came in between is seen here, a later one brings a kick.
+        if queue.arm() {
+            queue.disarm()
+            queue.hotUntil = 0
+            return true
+        }
+        cool(queue)
+        return false
     }
 
     /// Tells the engines whether this poller ever sleeps: if not, they need not wake it.
     private func updateWaking() {
         let neverSleeps = queues.values.contains { $0.kick == nil || $0.pollMode == .busy }
-        for engine in engines { engine.wakesPoller = !neverSleeps }
+        for index in 0..<engines.count { engines.with(index) { $0.wakesPoller = !neverSleeps } }
     }
 
     // MARK: Waiting
@@ -286,25 +320,31 @@ final class PollerLoop {
         let now = MonotonicClock.now()
         coolIdleQueues(now: now)
         checkTimes(now)
-        if hot.count < queues.count { takeEvents(timeoutNanoseconds: 0) }
+        if hasCool { takeEvents(timeoutNanoseconds: 0) }
     }
 
+    @inline(__always)
     private func idle() {
         PollerGauges.add(1, to: poller.gauges.idleLoops)
+        idleTurns &+= 1
+        if hot.count == 0 || impatientCount > 0 || idleTurns % Self.idleTurnsPerCheck == 0 { checkWhileIdle() }
+    }
+
+    @inline(never)
+    private func checkWhileIdle() {
         let now = MonotonicClock.now()
         coolIdleQueues(now: now)
         checkTimes(now)
-        if hot.isEmpty {
+        if hot.count == 0 {
             // What an engine ended at once, without the kernel, wakes nobody.
             if queues.values.contains(where: \.hasCompletions) { return completeAll() }
             // An engine that has something finished already must be reaped first; one that has not will make its descriptor readable.
-            for engine in engines where !engine.prepareToSleep() { return }
+            for index in 0..<engines.count where !engines.with(index, { $0.prepareToSleep() }) { return }
             PollerGauges.add(1, to: poller.gauges.sleeps)
             for queue in queues.values { queue.publishGauges() }
             takeEvents(timeoutNanoseconds: nextRetry == .max ? -1 : Int64(clamping: nextRetry &- min(now, nextRetry)))
-        } else if hot.count < queues.count {
-            turns &+= 1
-            if turns % Self.turnsPerCheck == 0 { takeEvents(timeoutNanoseconds: 0) }
+        } else if hasCool, idleTurns % Self.turnsPerCheck == 0 {
+            takeEvents(timeoutNanoseconds: 0)
         }
     }
 
@@ -327,9 +367,11 @@ final class PollerLoop {
     private func retryHeld(now: UInt64) {
         nextRetry = .max
         for queue in queues.values { nextRetry = min(nextRetry, queue.retryHeld(now: now)) }
-        for engine in engines {
-            engine.submit()
-            _ = engine.reap()
+        for index in 0..<engines.count {
+            engines.with(index) { engine in
+                engine.submit()
+                _ = engine.reap()
+            }
         }
         completeAll()
     }

@@ -4,37 +4,86 @@ internal import Virtio
 
 /// From the channel back to the ring.
 extension QueueCore {
+    /// Plain requests of one kind and one batch, which are counted together: they have the same latency.
+    private struct Streak {
+        var kind = QueueCounters.Kind.read
+        var start: UInt64 = 0
+        var count: UInt64 = 0
+        var bytes: UInt64 = 0
+    }
+
     /// Hands finished requests back to the driver, and notifies it once if it wants that. Returns how many.
     @inline(__always)
     mutating func complete() -> Int {
+        guard var operation = unsafe completions.pointee.takeAll() else { return 0 }
         var done = 0
         let now = MonotonicClock.now()
-        while let operation = unsafe completions.pointee.pop() {
+        var streak = Streak()
+        while true {
+            let following = unsafe operation.pointee.next
             let slot = unsafe UnsafeMutableRawPointer(operation).assumingMemoryBound(to: RequestSlot.self)
-            if unsafe slot.pointee.rangesLeft > 0, unsafe operation.pointee.result >= 0 {
-                unsafe continueRanges(slot, operation.pointee.kind)
-                continue
+            if unsafe slot.pointee.isPlain && operation.pointee.result >= 0 {
+                unsafe complete(slot, operation.pointee.length, now, &streak)
+                done &+= 1
+            } else if unsafe completeAny(slot, now) {
+                done &+= 1
             }
-            let result = unsafe operation.pointee.result
-            var length = unsafe slot.pointee.usedLength
-            if result >= 0 {
-                unsafe BlockRequest.setStatus(.ok, at: slot.pointee.status)
-                unsafe counters.complete(slot.pointee.kind, bytes: slot.pointee.byteCount, nanoseconds: now &- slot.pointee.start)
-            } else {
-                length = unsafe refuse(slot, result)
-                if length == Self.isHeld { continue }
-            }
-            // The status byte and the data are stored before the used element that announces them: `publish` releases.
-            unsafe ring.push(slot.pointee.handle, length: length)
-            unsafe release(slot)
-            done += 1
+            // What ended while these were told, ranges without sectors, is told with them.
+            guard let next = unsafe following ?? completions.pointee.takeAll() else { break }
+            unsafe operation = next
         }
+        count(streak, now)
         if done > 0 {
             ring.publish()
-            unsafe counters.set(.inFlight, UInt64(slots.used))
+            counters.set(.inFlight, UInt64(truncatingIfNeeded: slots.used))
             if ring.shouldNotify() { notify() }
         }
         return done
+    }
+
+    /// Completes a plain request that went well.
+    @inline(__always)
+    private mutating func complete(
+        _ slot: UnsafeMutablePointer<RequestSlot>, _ length: UInt64, _ now: UInt64, _ streak: inout Streak
+    ) {
+        // The status byte and the data are stored before the used element that announces them: `publish` releases.
+        unsafe BlockRequest.setStatus(.ok, at: slot.pointee.status)
+        if unsafe slot.pointee.start != streak.start || slot.pointee.kind != streak.kind {
+            count(streak, now)
+            unsafe streak = Streak(kind: slot.pointee.kind, start: slot.pointee.start)
+        }
+        streak.count &+= 1
+        streak.bytes &+= length
+        unsafe ring.push(slot.pointee.handle, length: slot.pointee.usedLength)
+        unsafe slots.release(slot)
+    }
+
+    @inline(__always)
+    private func count(_ streak: Streak, _ now: UInt64) {
+        guard streak.count > 0 else { return }
+        counters.complete(streak.kind, count: streak.count, bytes: streak.bytes, nanoseconds: now &- streak.start)
+    }
+
+    /// Completes a request of any kind and outcome, or goes on with its next range; whether it was handed back.
+    @inline(never)
+    private mutating func completeAny(_ slot: UnsafeMutablePointer<RequestSlot>, _ now: UInt64) -> Bool {
+        let result = unsafe slot.pointee.operation.result
+        if result >= 0, unsafe slot.pointee.rangesLeft > 0 {
+            unsafe continueRanges(slot, slot.pointee.operation.kind)
+            return false
+        }
+        var length = unsafe slot.pointee.usedLength
+        if result >= 0 {
+            unsafe BlockRequest.setStatus(.ok, at: slot.pointee.status)
+            unsafe counters.complete(
+                slot.pointee.kind, count: 1, bytes: slot.pointee.byteCount, nanoseconds: now &- slot.pointee.start)
+        } else {
+            length = unsafe refuse(slot, result)
+            if length == Self.isHeld { return false }
+        }
+        unsafe ring.push(slot.pointee.handle, length: length)
+        unsafe release(slot)
+        return true
     }
 
     /// Forgets finished requests of an abandoned ring: neither guest memory nor the ring nor the inflight region is touched, so that
@@ -45,23 +94,22 @@ extension QueueCore {
             unsafe release(UnsafeMutableRawPointer(operation).assumingMemoryBound(to: RequestSlot.self))
             done += 1
         }
-        unsafe counters.set(.inFlight, UInt64(slots.used))
+        counters.set(.inFlight, UInt64(slots.used))
         return done
     }
 
     /// Takes a request that failed: it is held, or its status byte is written. Returns how many bytes were written to the guest, or
     /// ``isHeld``.
-    @inline(never)
     private func refuse(_ slot: UnsafeMutablePointer<RequestSlot>, _ result: Int64) -> UInt32 {
         if let held = unsafe held, unsafe held.take(slot, result) { return Self.isHeld }
         switch result {
         case RequestResult.noStatus:
             return 0
         case RequestResult.unsupported, RequestResult.operationNotSupported:
-            unsafe counters.add(1, to: .unsupported)
+            counters.add(1, to: .unsupported)
             unsafe BlockRequest.setStatus(.unsupported, at: slot.pointee.status)
         default:
-            unsafe counters.add(1, to: .ioErrors)
+            counters.add(1, to: .ioErrors)
             unsafe BlockRequest.setStatus(.ioError, at: slot.pointee.status)
         }
         // A failed read may have written some of its data; only the status byte is promised.

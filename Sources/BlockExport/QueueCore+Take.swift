@@ -8,36 +8,31 @@ extension QueueCore {
     @inline(__always)
     mutating func take() -> PolledQueue.Take {
         refreshRules()
-        var chain = DescriptorChain()
         var taken = 0
         var start: UInt64 = 0
-        while taken < Self.batchSizeMax, slots.hasFree {
-            let slot = unsafe slots.take()
-            var segments = unsafe SegmentBuffer(
-                base: RequestSlots.inlineSegments(of: slot), capacity: Int32(RequestSlots.inlineSegments), spill: slots.nextSpill,
-                spillCapacity: Int32(RequestSlots.spillSegments))
-            let result = ring.pop(&memory, &segments, &chain)
-            if case .empty = result {
-                unsafe slots.release(slot)
-                break
+        while taken < Self.batchSizeMax, let slot = unsafe slots.next() {
+            switch ring.popTransfer(memory) {
+            case .transfer(let transfer):
+                // One reading of the clock for all that a look finds; an empty look costs none.
+                if taken == 0 { start = MonotonicClock.now() }
+                unsafe slots.take(slot)
+                unsafe begin(slot, transfer, start)
+            case .empty:
+                count(taken)
+                return .taken(taken)
+            case .other:
+                if taken == 0 { start = MonotonicClock.now() }
+                switch unsafe takeAny(slot, start) {
+                case .taken: break
+                case .empty:
+                    count(taken)
+                    return .taken(taken)
+                case .broken(let fault):
+                    count(taken)
+                    return .failed(fault.description)
+                }
             }
-            // One reading of the clock for all that a look finds; an empty look costs none.
-            if taken == 0 { start = MonotonicClock.now() }
-            taken += 1
-            unsafe prepare(slot, chain, segments, start)
-            switch result {
-            case .chain:
-                unsafe begin(slot, chain, segments.base)
-            case .malformed:
-                // Its status byte, where it could be found, is the only segment.
-                unsafe slot.pointee.status = segments.base.pointee.base
-                unsafe refuseMalformed(slot, hasStatus: chain.writableCount > 0)
-            case .broken(let fault):
-                unsafe slots.release(slot)
-                return .failed(fault.description)
-            case .empty, .blocked:
-                preconditionFailure("there is a spill block for each slot")
-            }
+            taken &+= 1
         }
         count(taken)
         return .taken(taken)
@@ -45,28 +40,93 @@ extension QueueCore {
 
     @inline(__always)
     private func count(_ taken: Int) {
-        guard taken > 0 else { return unsafe counters.add(1, to: .emptyDispatches) }
-        unsafe counters.add(1, to: .dispatches)
-        unsafe counters.set(.inFlight, UInt64(slots.used))
-        if unsafe UInt64(taken) > counters.read(.batchMax) { unsafe counters.set(.batchMax, UInt64(taken)) }
+        guard taken > 0 else { return counters.add(1, to: .emptyDispatches) }
+        counters.add(1, to: .dispatches)
+        counters.set(.inFlight, UInt64(truncatingIfNeeded: slots.used))
+        if UInt64(truncatingIfNeeded: taken) > counters.read(.batchMax) { counters.set(.batchMax, UInt64(truncatingIfNeeded: taken)) }
     }
 
+    /// Begins a read or write with one piece of data.
     @inline(__always)
-    private mutating func prepare(
-        _ slot: UnsafeMutablePointer<RequestSlot>, _ chain: DescriptorChain, _ segments: SegmentBuffer, _ start: UInt64
-    ) {
-        unsafe slot.pointee.spill = segments.hasSpilled ? slots.takeSpill() : nil
-        unsafe slot.pointee.handle = chain.handle
-        unsafe slot.pointee.memoryEpoch = memoryEpoch
+    private mutating func begin(_ slot: UnsafeMutablePointer<RequestSlot>, _ transfer: PlainTransfer, _ start: UInt64) {
         unsafe slot.pointee.start = start
-        unsafe slot.pointee.rangesLeft = 0
+        unsafe slot.pointee.status = transfer.status
+        unsafe slot.pointee.handle = transfer.handle
+        guard check.passes(transfer) else {
+            unsafe refuseTransfer(slot)
+            return
+        }
+        unsafe slot.pointee.isPlain = true
+        unsafe slot.pointee.usedLength = transfer.isRead ? transfer.dataLength &+ 1 : 1
+        unsafe slot.pointee.kind = transfer.isRead ? .read : .write
+        let segment = unsafe RequestSlots.inlineSegments(of: slot)
+        unsafe segment.initialize(to: IOVector(base: transfer.data, length: Int(transfer.dataLength)))
+        let operation = unsafe UnsafeMutableRawPointer(slot).assumingMemoryBound(to: IOOperation.self)
+        unsafe operation.pointee.segments = segment
+        unsafe operation.pointee.segmentCount = 1
+        unsafe operation.pointee.kind = transfer.isRead ? .read : .write
+        unsafe operation.pointee.flags = transfer.isRead ? [] : writeFlags
+        unsafe operation.pointee.offset = transfer.sector << 9
+        unsafe operation.pointee.length = UInt64(transfer.dataLength)
+        unsafe submit(operation)
+    }
+
+    @inline(never)
+    private mutating func refuseTransfer(_ slot: UnsafeMutablePointer<RequestSlot>) {
+        unsafe slot.pointee.isPlain = false
+        unsafe slot.pointee.byteCount = 0
+        unsafe slot.pointee.usedLength = 1
+        unsafe slot.pointee.kind = .other
+        unsafe finishAtOnce(slot, RequestResult.ioError)
+    }
+
+    /// What the general way to a chain ended with.
+    private enum AnyTake {
+        case taken
+        case empty
+        case broken(RingFault)
+    }
+
+    /// Takes a chain of any shape into a slot that is still free.
+    @inline(never)
+    private mutating func takeAny(_ slot: UnsafeMutablePointer<RequestSlot>, _ start: UInt64) -> AnyTake {
+        var chain = DescriptorChain()
+        var segments = unsafe SegmentBuffer(
+            base: RequestSlots.inlineSegments(of: slot), capacity: Int32(RequestSlots.inlineSegments), spill: slots.nextSpill,
+            spillCapacity: Int32(RequestSlots.spillSegments))
+        let result = ring.pop(&memory, &segments, &chain)
+        switch result {
+        case .empty: return .empty
+        case .broken(let fault): return .broken(fault)
+        case .blocked: preconditionFailure("there is a spill block for each slot")
+        case .chain, .malformed: break
+        }
+        unsafe slots.take(slot)
+        unsafe slot.pointee.start = start
+        unsafe slot.pointee.spill = segments.hasSpilled ? slots.takeSpill() : nil
+        if case .malformed = result {
+            unsafe prepare(slot, chain)
+            // Its status byte, where it could be found, is the only segment.
+            unsafe slot.pointee.status = segments.base.pointee.base
+            unsafe refuseMalformed(slot, hasStatus: chain.writableCount > 0)
+        } else {
+            unsafe begin(slot, chain, segments.base)
+        }
+        return .taken
+    }
+
+    private func prepare(_ slot: UnsafeMutablePointer<RequestSlot>, _ chain: DescriptorChain) {
+        unsafe slot.pointee.handle = chain.handle
+        unsafe slot.pointee.isPlain = false
         unsafe slot.pointee.byteCount = 0
     }
 
-    @inline(__always)
+    /// Begins a request of any layout and type.
+    @inline(never)
     private mutating func begin(
         _ slot: UnsafeMutablePointer<RequestSlot>, _ chain: DescriptorChain, _ segments: UnsafeMutablePointer<IOVector>
     ) {
+        unsafe prepare(slot, chain)
         var request = unsafe BlockRequest(placeholder: segments)
         let outcome = unsafe request.parse(chain, segments)
         unsafe slot.pointee.status = request.status
@@ -84,11 +144,10 @@ extension QueueCore {
             unsafe slot.pointee.kind = .write
             unsafe addTransfer(slot, .write, request, writeFlags)
         case let verdict:
-            unsafe beginOther(slot, request, verdict)
+            unsafe beginCommand(slot, request, verdict)
         }
     }
 
-    @inline(__always)
     private mutating func addTransfer(_ slot: UnsafeMutablePointer<RequestSlot>, _ kind: IOKind, _ request: BlockRequest, _ flags: IOFlags)
     {
         let operation = unsafe UnsafeMutableRawPointer(slot).assumingMemoryBound(to: IOOperation.self)
@@ -103,8 +162,7 @@ extension QueueCore {
     }
 
     /// Everything but reads and writes.
-    @inline(never)
-    private mutating func beginOther(_ slot: UnsafeMutablePointer<RequestSlot>, _ request: BlockRequest, _ verdict: BlockVerdict) {
+    private mutating func beginCommand(_ slot: UnsafeMutablePointer<RequestSlot>, _ request: BlockRequest, _ verdict: BlockVerdict) {
         unsafe slot.pointee.usedLength = 1
         unsafe slot.pointee.kind = .other
         switch verdict {
@@ -181,25 +239,9 @@ extension QueueCore {
         unsafe completions.pointee.append(operation)
     }
 
-    @inline(never)
     private mutating func refuseMalformed(_ slot: UnsafeMutablePointer<RequestSlot>, hasStatus: Bool) {
-        unsafe counters.add(1, to: .malformed)
+        counters.add(1, to: .malformed)
         unsafe slot.pointee.kind = .other
         unsafe finishAtOnce(slot, hasStatus ? RequestResult.ioError : RequestResult.noStatus)
     }
-}
-
-/// Results of requests that no engine saw, told apart from an engine's -errno by values that no errno has.
-enum RequestResult {
-    /// The result that brings a status byte.
-    static func of(_ status: BlockStatus) -> Int64 { status == .ok ? 0 : status == .ioError ? ioError : unsupported }
-
-    /// Answer VIRTIO_BLK_S_IOERR.
-    static let ioError: Int64 = -100_001
-    /// Answer VIRTIO_BLK_S_UNSUPP.
-    static let unsupported: Int64 = -100_002
-    /// An engine's -EOPNOTSUPP: the backing cannot do it, which the guest is told as such.
-    static let operationNotSupported: Int64 = -95
-    /// There is no status byte to answer in.
-    static let noStatus: Int64 = -100_003
 }

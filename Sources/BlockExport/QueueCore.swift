@@ -11,9 +11,9 @@ internal import Virtio
 @safe
 struct QueueCore<Ring: Virtqueue, Channel: IOChannel> {
     var ring: Ring
-    // unsafe: not owned. The runner owns all four and outlives its core, which it frees.
+    // unsafe: not owned. The runner owns what these four point to and outlives its core, which it frees.
     private let channel: Unmanaged<Channel>
-    unowned(unsafe) let counters: QueueCounters
+    let counters: QueueCounters.Live
     unowned(unsafe) let gauges: PollerGauges
     unowned(unsafe) let disk: Disk
     var slots: RequestSlots
@@ -27,8 +27,8 @@ struct QueueCore<Ring: Virtqueue, Channel: IOChannel> {
     private(set) var writeFlags: IOFlags
     private var diskGeneration: UInt64
 
-    /// The number of the memory table that new requests point into.
-    var memoryEpoch: UInt32 = 0
+    /// The number of the memory table that new requests point into; 0 means none.
+    var memoryEpoch: UInt32 = 1
     /// Requests in flight that point into an earlier one; the runner keeps those mapped.
     var retired = RetiredMemory()
     // unsafe: the runner's, like the three above; nil when failures are reported at once. Looked at when a request failed.
@@ -46,7 +46,7 @@ struct QueueCore<Ring: Virtqueue, Channel: IOChannel> {
     ) {
         self.ring = ring
         unsafe self.channel = .passUnretained(channel)
-        unsafe self.counters = counters
+        self.counters = counters.live
         unsafe self.gauges = gauges
         unsafe self.disk = disk
         self.slots = slots
@@ -88,7 +88,7 @@ struct QueueCore<Ring: Virtqueue, Channel: IOChannel> {
         unsafe PollerGauges.add(1, to: gauges.peerCalls)
         let wasInterrupted = EventFD.signal(raw: callDescriptor)
         unsafe PollerGauges.add(1, to: gauges.peerCalls)
-        unsafe counters.add(1, to: .notificationsSent)
+        counters.add(1, to: .notificationsSent)
         if wasInterrupted { dropCall() }
     }
 
@@ -97,14 +97,16 @@ struct QueueCore<Ring: Virtqueue, Channel: IOChannel> {
     private mutating func dropCall() {
         callDescriptor = -1
         unsafe disk.callsAreSuspect.store(true, ordering: .relaxed)
-        unsafe counters.add(1, to: .stalls)
+        counters.add(1, to: .stalls)
     }
 
-    /// Frees a slot whose chain was handed back; with the last request of a retired memory table, the table.
-    @inline(__always)
+    /// Frees a slot of any kind; with the last request of a retired memory table, the table.
     mutating func release(_ slot: UnsafeMutablePointer<RequestSlot>) {
-        let epoch = unsafe slot.pointee.memoryEpoch
+        let epoch = unsafe slot.pointee.retiredEpoch
+        unsafe slot.pointee.retiredEpoch = 0
+        unsafe slot.pointee.rangesLeft = 0
+        unsafe slots.releaseSpill(slot)
         unsafe slots.release(slot)
-        if epoch != memoryEpoch { retired.requestEnded(epoch: epoch) }
+        if epoch != 0 { retired.requestEnded(epoch: epoch) }
     }
 }

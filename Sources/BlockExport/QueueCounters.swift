@@ -10,7 +10,7 @@ internal import Synchronization
 @safe
 package final class QueueCounters: Sendable {
     /// Kinds of request that are counted apart.
-    enum Kind: Int, CaseIterable {
+    enum Kind: UInt8, CaseIterable {
         case read, write, flush, discard, writeZeroes, other
     }
 
@@ -34,7 +34,7 @@ package final class QueueCounters: Sendable {
 
     private let mapping: MemoryMapping
     // unsafe: points into `mapping`, which lives as long as this object; indices are compile-time enumerations.
-    nonisolated(unsafe) let words: UnsafeMutablePointer<Atomic<UInt64>>
+    private nonisolated(unsafe) let words: UnsafeMutablePointer<Atomic<UInt64>>
 
     /// Maps a zeroed block; its pages are touched only as counters move.
     package init() throws(SystemError) {
@@ -42,9 +42,8 @@ package final class QueueCounters: Sendable {
         unsafe words = mapping.base.bindMemory(to: Atomic<UInt64>.self, capacity: Self.wordCount)
     }
 
-    /// Adds to a single word; poller only.
-    @inline(__always)
-    func add(_ amount: UInt64, to word: Word) { unsafe Self.add(amount, words + word.rawValue) }
+    /// The counters as the poller writes them: without the object, whose reference count would be touched.
+    var live: Live { unsafe Live(words: words) }
 
     /// Adds what a channel counted since an earlier reading; poller only.
     func add(_ now: IOChannelCounters, since before: IOChannelCounters) {
@@ -58,29 +57,50 @@ package final class QueueCounters: Sendable {
         add(now.errors &- before.errors, to: .backingErrors)
     }
 
-    /// Sets a gauge; poller only.
-    @inline(__always)
-    func set(_ word: Word, _ value: UInt64) { unsafe words[word.rawValue].store(value, ordering: .relaxed) }
-
     /// A single word; any thread.
-    @inline(__always)
-    func read(_ word: Word) -> UInt64 { unsafe words[word.rawValue].load(ordering: .relaxed) }
+    func read(_ word: Word) -> UInt64 { live.read(word) }
 
-    /// Counts one completed request; poller only.
-    @inline(__always)
-    func complete(_ kind: Kind, bytes: UInt64, nanoseconds: UInt64) {
-        let base = unsafe words + Self.kindsOffset + kind.rawValue * Self.kindStride
-        unsafe Self.add(1, base)
-        unsafe Self.add(bytes, base + 1)
-        unsafe Self.add(nanoseconds, base + 2)
-        unsafe Self.add(1, base + 4 + LatencyHistogram.bucket(nanoseconds: nanoseconds))
-    }
+    /// Adds to a single word; poller only.
+    func add(_ amount: UInt64, to word: Word) { live.add(amount, to: word) }
 
-    @inline(__always)
-    private static func add(_ amount: UInt64, _ word: UnsafeMutablePointer<Atomic<UInt64>>) {
-        // One writer: no read-modify-write is needed, and relaxed suffices since no other data hangs on a counter.
-        let old = unsafe word.pointee.load(ordering: .relaxed)
-        unsafe word.pointee.store(old &+ amount, ordering: .relaxed)
+    /// Sets a gauge; poller only.
+    func set(_ word: Word, _ value: UInt64) { live.set(word, value) }
+
+    /// The way to the counters of the poller that owns the queue.
+    ///
+    /// Safety: points into the block of a ``QueueCounters`` that its holder keeps; indices are compile-time enumerations.
+    @safe
+    struct Live {
+        fileprivate let words: UnsafeMutablePointer<Atomic<UInt64>>
+
+        /// Adds to a single word.
+        @inline(__always)
+        func add(_ amount: UInt64, to word: Word) { unsafe Self.add(amount, words + word.rawValue) }
+
+        /// Sets a gauge.
+        @inline(__always)
+        func set(_ word: Word, _ value: UInt64) { unsafe words[word.rawValue].store(value, ordering: .relaxed) }
+
+        /// A single word.
+        @inline(__always)
+        func read(_ word: Word) -> UInt64 { unsafe words[word.rawValue].load(ordering: .relaxed) }
+
+        /// Counts completed requests of one kind and latency, `bytes` in all.
+        @inline(__always)
+        func complete(_ kind: Kind, count: UInt64, bytes: UInt64, nanoseconds: UInt64) {
+            let base = unsafe words + QueueCounters.kindsOffset + Int(kind.rawValue) * QueueCounters.kindStride
+            unsafe Self.add(count, base)
+            unsafe Self.add(bytes, base + 1)
+            unsafe Self.add(nanoseconds &* count, base + 2)
+            unsafe Self.add(count, base + 4 + LatencyHistogram.bucket(nanoseconds: nanoseconds))
+        }
+
+        @inline(__always)
+        private static func add(_ amount: UInt64, _ word: UnsafeMutablePointer<Atomic<UInt64>>) {
+            // One writer: no read-modify-write is needed, and relaxed suffices since no other data hangs on a counter.
+            let old = unsafe word.pointee.load(ordering: .relaxed)
+            unsafe word.pointee.store(old &+ amount, ordering: .relaxed)
+        }
     }
 
     /// A picture of all counters; any thread.
@@ -116,7 +136,7 @@ package final class QueueCounters: Sendable {
     }
 
     private func operation(_ kind: Kind) -> OperationStatistics {
-        let base = Self.kindsOffset + kind.rawValue * Self.kindStride
+        let base = Self.kindsOffset + Int(kind.rawValue) * Self.kindStride
         var result = OperationStatistics()
         result.requests = unsafe words[base].load(ordering: .relaxed)
         result.bytes = unsafe words[base + 1].load(ordering: .relaxed)

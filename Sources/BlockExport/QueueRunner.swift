@@ -31,13 +31,20 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
         call = ring.call
         let entries = ring.inflight?.queue.entryCount ?? 0
         scratch = try MemoryMapping(anonymous: max(1, Ring.scratchBytes(queueSize: ring.size, inflightEntries: entries)), node: node)
-        let slots = try RequestSlots(capacity: setup.slotCount, node: node)
         let device = try unsafe Ring(
             VirtqueueConfiguration(
                 size: ring.size, addresses: ring.addresses, base: ring.base, features: ring.features, inflight: ring.inflight?.queue,
                 scratch: scratch.base))
-        unsafe completions = .allocate(capacity: 1)
-        unsafe completions.initialize(to: IOCompletionList())
+        let list = UnsafeMutablePointer<IOCompletionList>.allocate(capacity: 1)
+        unsafe list.initialize(to: IOCompletionList())
+        unsafe completions = list
+        let slots: RequestSlots
+        do {
+            slots = try unsafe RequestSlots(capacity: setup.slotCount, completions: list, node: node)
+        } catch {
+            unsafe list.deallocate()
+            throw error
+        }
         unsafe core = .allocate(capacity: 1)
         unsafe core.initialize(
             to: QueueCore(
@@ -117,10 +124,11 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
         } catch {
             return "the new memory table has no room for the ring: \(error)"
         }
+        unsafe core.pointee.slots.retire(epoch: core.pointee.memoryEpoch)
         unsafe core.pointee.retired.retire(guest, epoch: core.pointee.memoryEpoch, inFlight: core.pointee.slots.used)
         guest = memory
         unsafe core.pointee.memory = memory.view
-        unsafe core.pointee.memoryEpoch &+= 1
+        unsafe core.pointee.memoryEpoch = core.pointee.memoryEpoch == .max ? 1 : core.pointee.memoryEpoch + 1
         return nil
     }
 }

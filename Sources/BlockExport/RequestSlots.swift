@@ -3,40 +3,51 @@ internal import LinuxSystem
 internal import Virtio
 
 /// One request in flight. It begins with its ``IOOperation``, so that the engine's pointer to the operation is the pointer to the slot.
+///
+/// A free slot has no spill block, no ranges and no retired table, so that a plain request need not say so.
 @safe
 package struct RequestSlot {
     /// What the engine works on; must stay the first field.
     var operation: IOOperation
-    // unsafe: points into guest memory that `memoryEpoch` keeps mapped until the slot is free again.
+    // unsafe: points into guest memory that is mapped until the slot is free again, see `retiredEpoch`.
     /// Where the status byte goes.
     package var status: UnsafeMutableRawPointer
-    // unsafe: a block of the pool's own spill memory, or nil while the chain fits into the slot.
-    /// The segments' block when the chain is longer than ``RequestSlots/inlineSegments``.
-    var spill: UnsafeMutablePointer<IOVector>?
-    /// When the batch that took the request began, nanoseconds of the monotonic clock; 0 while the slot is free.
-    var start: UInt64
-    /// Bytes moved or covered, for the counters.
-    var byteCount: UInt64
-    /// Bytes that a success writes into guest memory, status byte included: the used element's length.
-    var usedLength: UInt32
     /// What the ring needs to hand the chain back.
     var handle: ChainHandle
-    /// Which memory table the pointers belong to.
-    var memoryEpoch: UInt32
+    /// When the batch that took the request began, nanoseconds of the monotonic clock; 0 while the slot is free.
+    var start: UInt64
+    /// Bytes that a success writes into guest memory, status byte included: the used element's length.
+    var usedLength: UInt32
     /// What the request is counted as.
     var kind: QueueCounters.Kind
+    /// Whether a success only has to be told: a read or write with no spill block, of the memory table in use.
+    var isPlain: Bool
     /// Ranges of a discard, write-zeroes or secure erase that are still to be done after the current one; they lie behind the slot. The
     /// highest bit is ``heldMark``.
     var rangesLeft: UInt8
     /// The range that is being done.
     var rangeIndex: UInt8
+    /// Number of the memory table that the pointers belong to if it was replaced since; 0 for the one in use.
+    var retiredEpoch: UInt32
+    // unsafe: a block of the pool's own spill memory, or nil while the chain fits into the slot.
+    /// The segments' block when the chain is longer than ``RequestSlots/inlineSegments``.
+    var spill: UnsafeMutablePointer<IOVector>?
+    /// Bytes moved or covered, for the counters; plain requests have the operation's length instead.
+    var byteCount: UInt64
 
     /// In `rangesLeft`: the request was held and has not ended. It lies there so that a success of such a request, and of no other, takes
-    /// the way of requests with several ranges, and plain ones pay nothing for it.
+    /// the way of requests with several ranges.
     static let heldMark: UInt8 = 0x80
 
     /// Whether the request is held, or is just being tried again.
     var isHeld: Bool { rangesLeft & Self.heldMark != 0 }
+
+    /// Has a plain request looked at whole when it ends.
+    mutating func makeGeneral() {
+        guard isPlain else { return }
+        isPlain = false
+        byteCount = operation.length
+    }
 }
 
 /// The preallocated request slots of one queue, on the poller's NUMA node; used by that poller alone.
@@ -59,6 +70,8 @@ struct RequestSlots {
     let capacity: Int
     private(set) var used = 0
     private let mapping: MemoryMapping
+    // unsafe: the runner's list node, which outlives the slots.
+    private let completions: UnsafeMutablePointer<IOCompletionList>
     // unsafe: free list, stack and blocks all lie in `mapping`'s own memory; no guest value is ever an index here.
     private let slotBase: UnsafeMutableRawPointer
     private let spillBase: UnsafeMutableRawPointer
@@ -69,9 +82,10 @@ struct RequestSlots {
     private var freshSlots = 0
     private var freshSpills = 0
 
-    /// Reserves address space for `capacity` slots and as many spill blocks on a NUMA node.
-    init(capacity: Int, node: Int?) throws(SystemError) {
+    /// Reserves address space for `capacity` slots and as many spill blocks on a NUMA node. Operations are to end in `completions`.
+    init(capacity: Int, completions: UnsafeMutablePointer<IOCompletionList>, node: Int?) throws(SystemError) {
         self.capacity = capacity
+        unsafe self.completions = completions
         let slotBytes = (capacity * Self.stride + 4095) & ~4095
         let stackBytes = (capacity * MemoryLayout<UInt32>.stride + 4095) & ~4095
         mapping = try MemoryMapping(anonymous: slotBytes + stackBytes + capacity * Self.spillStride, node: node)
@@ -91,39 +105,60 @@ struct RequestSlots {
         return oldest == .max ? 0 : oldest
     }
 
-    /// Whether a slot can be taken.
+    /// A free slot, which stays free until ``take(_:)``; nil when all are in flight.
     @inline(__always)
-    var hasFree: Bool { used < capacity }
+    mutating func next() -> UnsafeMutablePointer<RequestSlot>? {
+        if let slot = unsafe freeSlot { return unsafe slot }
+        return unsafe makeSlot()
+    }
 
-    /// Takes a slot; only when ``hasFree``.
-    @inline(__always)
-    mutating func take() -> UnsafeMutablePointer<RequestSlot> {
-        assert(used < capacity)
-        used += 1
-        if let slot = unsafe freeSlot {
-            unsafe freeSlot = UnsafeMutableRawPointer(slot.pointee.operation.next)?.assumingMemoryBound(to: RequestSlot.self)
-            return unsafe slot
-        }
-        // Never used before: zeroed by the kernel, and a zero operation is a valid empty one.
+    /// Carves another slot out of the mapping.
+    @inline(never)
+    private mutating func makeSlot() -> UnsafeMutablePointer<RequestSlot>? {
+        guard freshSlots < capacity else { return nil }
+        // Zeroed by the kernel, which makes all fields valid; only the operation has some that are never zero.
         let slot = unsafe (slotBase + freshSlots * Self.stride).assumingMemoryBound(to: RequestSlot.self)
         freshSlots += 1
+        unsafe slot.pointee.operation = IOOperation(completions: completions, segments: Self.inlineSegments(of: slot))
+        unsafe freeSlot = slot
         return unsafe slot
     }
 
-    /// Gives a slot and its spill block back.
+    /// Takes the slot that ``next()`` showed.
+    @inline(__always)
+    mutating func take(_ slot: UnsafeMutablePointer<RequestSlot>) {
+        unsafe freeSlot = UnsafeMutableRawPointer(slot.pointee.operation.next)?.assumingMemoryBound(to: RequestSlot.self)
+        used &+= 1
+    }
+
+    /// Gives back a slot that has no spill block.
     @inline(__always)
     mutating func release(_ slot: UnsafeMutablePointer<RequestSlot>) {
-        if let block = unsafe slot.pointee.spill {
-            let number = unsafe (UnsafeMutableRawPointer(block) - spillBase) / Self.spillStride
-            unsafe spillStack[spillDepth] = UInt32(number)
-            spillDepth += 1
-            unsafe slot.pointee.spill = nil
-        }
         unsafe slot.pointee.start = 0
         unsafe slot.pointee.operation.next = UnsafeMutableRawPointer(freeSlot)?.assumingMemoryBound(to: IOOperation.self)
         unsafe freeSlot = slot
-        used -= 1
+        used &-= 1
         assert(used >= 0)
+    }
+
+    /// Gives back the spill block of a slot, if it has one.
+    mutating func releaseSpill(_ slot: UnsafeMutablePointer<RequestSlot>) {
+        guard let block = unsafe slot.pointee.spill else { return }
+        let number = unsafe (UnsafeMutableRawPointer(block) - spillBase) / Self.spillStride
+        unsafe spillStack[spillDepth] = UInt32(number)
+        spillDepth += 1
+        unsafe slot.pointee.spill = nil
+    }
+
+    /// Notes in every request in flight that the memory table it points into, number `epoch`, is no longer the one in use. Walks the slots
+    /// that were ever used: not per request.
+    func retire(epoch: UInt32) {
+        for index in 0..<freshSlots {
+            let slot = unsafe (slotBase + index * Self.stride).assumingMemoryBound(to: RequestSlot.self)
+            guard unsafe slot.pointee.start != 0, unsafe slot.pointee.retiredEpoch == 0 else { continue }
+            unsafe slot.pointee.retiredEpoch = epoch
+            unsafe slot.pointee.makeGeneral()
+        }
     }
 
     /// The same place as ``inlineSegments(of:)``, for requests that carry ranges in place of data.

@@ -30,6 +30,15 @@ public struct IOCompletionList {
         return unsafe first
     }
 
+    /// Empties the list and returns the operation that finished first, or nil; the others follow it through `next`.
+    @inlinable
+    @inline(__always)
+    public mutating func takeAll() -> UnsafeMutablePointer<IOOperation>? {
+        guard let first = unsafe head else { return nil }
+        unsafe (head, tail) = (nil, nil)
+        return unsafe first
+    }
+
     /// Adds a finished operation at the end; for engines.
     @inlinable
     @inline(__always)

@@ -53,13 +53,8 @@ public struct BlockRequest {
     @inlinable
     @inline(__always)
     public mutating func parse(_ chain: DescriptorChain, _ segments: UnsafeMutablePointer<IOVector>) -> Outcome {
-        // What every driver in use does: the header in a descriptor of its own, and the status byte too. Of a plain chain it is known.
-        if chain.isPlain {
-            if unsafe UInt(bitPattern: segments[0].base) & 7 == 0 {
-                unsafe parseSeparate(chain, segments, status: segments[2].base)
-                return .request
-            }
-        } else if chain.readableCount >= 1, chain.writableCount >= 1 {
+        // What every driver in use does: the header in a descriptor of its own, and the status byte too.
+        if chain.readableCount >= 1, chain.writableCount >= 1 {
             let last = unsafe segments[Int(truncatingIfNeeded: chain.readableCount &+ chain.writableCount &- 1)]
             if unsafe segments[0].length == 16 && last.length == 1 && UInt(bitPattern: segments[0].base) & 7 == 0 {
                 unsafe parseSeparate(chain, segments, status: last.base)

@@ -103,6 +103,17 @@ public struct BlockRequestCheck: Equatable, Sendable {
         return Self.rareVerdict(request.type, offered: offeredCommands, isReadOnly: isReadOnly)
     }
 
+    /// Whether a plain transfer may be done; one that may not ends with `ioError`.
+    @inlinable
+    @inline(__always)
+    public func passes(_ transfer: PlainTransfer) -> Bool {
+        if isReadOnly, !transfer.isRead { return false }
+        let length = UInt64(transfer.dataLength)
+        guard length & lengthMask == 0, transfer.sector & blockMask == 0, transfer.sector < sectorCount else { return false }
+        // At least a sector is left, and `- 1` sends a length of 0 to the refusals.
+        return (length >> 9) &- 1 < sectorCount &- transfer.sector
+    }
+
     /// Static, with scalars: handing over `self` would make every caller copy all of it.
     @inlinable
     @inline(never)

@@ -16,8 +16,13 @@ protocol DescriptorFormat {
     static func flags(_ meta: UInt64) -> UInt32
     /// Whether NEXT and the `next` field link an indirect table, or it is read from first to last.
     static var isLinked: Bool { get }
-    /// Whether three descriptors follow each other as they lie: 16 readable bytes, any bytes of either kind, one writable byte and the end.
-    static func isPlain(_ first: UInt64, _ middle: UInt64, _ last: UInt64) -> Bool
+    // Of three descriptors that follow each other as they lie:
+    /// Whether the first is 16 readable bytes, and not the end.
+    static func isHeader(_ meta: UInt64) -> Bool
+    /// Whether the second is bytes of either kind, and not the end.
+    static func isData(_ meta: UInt64) -> Bool
+    /// Whether the third is one writable byte and the end.
+    static func isStatus(_ meta: UInt64) -> Bool
 }
 
 /// Split: len in bits 0-31 of the second word, flags in 32-47, next in 48-63.
@@ -38,9 +43,23 @@ enum SplitFormat: DescriptorFormat {
 
     @inlinable
     @inline(__always)
-    static func isPlain(_ first: UInt64, _ middle: UInt64, _ last: UInt64) -> Bool {
-        // next above flags above len: NEXT to 1; NEXT, perhaps WRITE, to 2; WRITE, next means nothing.
-        first == 0x1_0001_0000_0010 && flags(middle) & ~DescriptorFlags.write == 0x2_0001 && last << 16 == 0x2_0000_0001 << 16
+    static func isHeader(_ meta: UInt64) -> Bool {
+        // next above flags above len: NEXT to 1.
+        meta == 0x1_0001_0000_0010
+    }
+
+    @inlinable
+    @inline(__always)
+    static func isData(_ meta: UInt64) -> Bool {
+        // NEXT, perhaps WRITE, to 2.
+        flags(meta) & ~DescriptorFlags.write == 0x2_0001
+    }
+
+    @inlinable
+    @inline(__always)
+    static func isStatus(_ meta: UInt64) -> Bool {
+        // WRITE, next means nothing.
+        meta << 16 == 0x2_0000_0001 << 16
     }
 }
 
@@ -62,11 +81,18 @@ enum PackedFormat: DescriptorFormat {
 
     @inlinable
     @inline(__always)
-    static func isPlain(_ first: UInt64, _ middle: UInt64, _ last: UInt64) -> Bool {
+    static func isHeader(_ meta: UInt64) -> Bool {
         // WRITE and INDIRECT above id above len.
-        let mask: UInt64 = 6 << 48 | 0xffff_ffff
-        return first & mask == 16 && flags(middle) & DescriptorFlags.indirect == 0 && last & mask == 2 << 48 | 1
+        meta & (6 << 48 | 0xffff_ffff) == 16
     }
+
+    @inlinable
+    @inline(__always)
+    static func isData(_ meta: UInt64) -> Bool { flags(meta) & DescriptorFlags.indirect == 0 }
+
+    @inlinable
+    @inline(__always)
+    static func isStatus(_ meta: UInt64) -> Bool { meta & (6 << 48 | 0xffff_ffff) == 2 << 48 | 1 }
 
     /// VIRTQ_DESC_F_AVAIL in the second word.
     @inlinable static var avail: UInt64 { 0x80 << 48 }

@@ -37,8 +37,6 @@ public struct DescriptorChain: Sendable {
     public var readableLength: UInt64
     /// Bytes in the writable segments.
     public var writableLength: UInt64
-    /// Three segments: 16 readable bytes, one of either kind, and one writable byte.
-    @usableFromInline var isPlain: Bool
 
     /// An empty chain, to pop into.
     @inlinable
@@ -49,7 +47,6 @@ public struct DescriptorChain: Sendable {
         writableCount = 0
         readableLength = 0
         writableLength = 0
-        isPlain = false
     }
 
     /// True when the chain was in flight when an earlier daemon died and was taken from the inflight region.

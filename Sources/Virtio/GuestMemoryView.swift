@@ -1,38 +1,38 @@
 /// A region in the form a look-up wants, in a table of its own.
 ///
-/// Safety: the base is only used with an offset below the size.
+/// Safety: a pointer is made only for an offset below the size.
 @frozen
 @safe
 @usableFromInline
 struct MemoryWindow {
-    @usableFromInline var start: UInt64
-    @usableFromInline var size: UInt64
-    @usableFromInline var base: UnsafeMutableRawPointer
+    @usableFromInline let start: UInt64
+    @usableFromInline let size: UInt64
+    /// What turns a guest address into ours.
+    @usableFromInline let shift: UInt64
     // Makes it 32 bytes, which a shift can multiply by.
-    @usableFromInline var padding: UInt64 = 0
+    @usableFromInline let padding: UInt64 = 0
 
     @usableFromInline
     init(start: UInt64, size: UInt64, base: UnsafeMutableRawPointer) {
         self.start = start
         self.size = size
-        unsafe self.base = unsafe base
+        shift = UInt64(UInt(bitPattern: base)) &- start
     }
-}
 
-/// Collects the outcome of several look-ups, so that one test decides all of them.
-@frozen
-@usableFromInline
-struct RangeCheck {
-    @usableFromInline var bits: UInt64 = 0
-
+    /// Whether the `length` bytes at `address` lie in this window; only then may `place` be followed.
     @inlinable
     @inline(__always)
-    init() {}
+    func contains(_ address: UInt64, _ length: UInt32) -> Bool {
+        UInt64(length) <= size && address &- start <= size &- UInt64(length)
+    }
 
-    /// Whether all ranges so far were inside their regions.
+    /// Where an address of this window is mapped.
     @inlinable
     @inline(__always)
-    var isGood: Bool { bits >> 62 == 0 }
+    func place(_ address: UInt64) -> UnsafeMutableRawPointer {
+        // Not null: it points into a mapping. Apart from `contains`, since a test for nil would follow each look-up otherwise.
+        unsafe UnsafeMutableRawPointer(bitPattern: UInt(truncatingIfNeeded: address &+ shift)).unsafelyUnwrapped
+    }
 }
 
 /// One thread's way into a `GuestMemory`. A look-up may change it, so each thread has its own.
@@ -55,27 +55,19 @@ public struct GuestMemoryView {
         unsafe self.windows = unsafe windows
     }
 
-    /// Where `address` is mapped if the `length` bytes there lie in one of the two windows; `check` is good afterwards only if they do, and
-    /// only then may the pointer be used. Length 0 passes anywhere inside.
+    /// The window that `address` lies in, if it lies in one of the two.
     @inlinable
     @inline(__always)
-    func translate(_ address: UInt64, _ length: UInt32, _ check: inout RangeCheck) -> UnsafeMutableRawPointer {
-        let window = unsafe windows + (address >= windows[1].start ? 1 : 0)
-        // Sizes are below 2^62. An address below the start, or far above the end, makes an offset of 2^62 or more; an end past the region
-        // makes `room` negative, and it cannot wrap while the offset is below 2^62. Both show in the two highest bits.
-        let offset = unsafe address &- window.pointee.start
-        let room = unsafe window.pointee.size &- UInt64(length) &- offset
-        check.bits |= offset | room
-        return unsafe window.pointee.base + Int(truncatingIfNeeded: offset)
+    func window(_ address: UInt64) -> UnsafePointer<MemoryWindow> {
+        unsafe windows + (address >= windows[1].start ? 1 : 0)
     }
 
     /// Where the `length` bytes, at least one, at `address` are mapped, if they lie in one of the two windows.
     @inlinable
     @inline(__always)
     func translateHot(_ address: UInt64, _ length: UInt32) -> UnsafeMutableRawPointer? {
-        var check = RangeCheck()
-        let place = unsafe translate(address, length, &check)
-        return unsafe check.isGood && length != 0 ? place : nil
+        let window = unsafe window(address)
+        return unsafe length != 0 && window.pointee.contains(address, length) ? window.pointee.place(address) : nil
     }
 
     /// Where the `length` bytes at guest physical `address` are mapped, if they lie wholly inside one region.

@@ -1,7 +1,26 @@
 extension PackedRing {
-    /// Takes the next chain; resubmitted ones come first, in the order the earlier daemon popped them.
+    /// Takes the next chain if it is a plain read or write.
     @inlinable
     @inline(__always)
+    public mutating func popTransfer(_ memory: GuestMemoryView) -> TransferPop {
+        // Acquire: the driver wrote the whole chain before it gave the head descriptor its flags (2.8.14).
+        let head = unsafe descriptors + Int(availNext) &* 16
+        let meta = unsafe head.sharedAcquire64(at: 8)
+        // Length, the three flags and the ownership, without id.
+        guard meta & (0x7_0000_ffff_ffff | PackedFormat.ownership) == plainKey, freeSlots != 0 else {
+            return meta & PackedFormat.ownership == availBits || resubmitLeft != 0 ? .other : .empty
+        }
+        let first = unsafe DescriptorCopy(address: head.shared64(), meta: meta)
+        guard var transfer = PlainTransfer(first.address, PackedFormat.self, memory) else { return .other }
+        var walk = PackedWalk(id: UInt16(truncatingIfNeeded: meta >> 32), entry: entries.freeHead)
+        guard busyIDs.insert(walk.id) else { return .other }
+        if let inflight = unsafe inflight { unsafe record(first, &walk, inflight) }
+        transfer.handle = take(walk)
+        return .transfer(transfer)
+    }
+
+    /// Takes the next chain of any shape; resubmitted ones come first, in the order the earlier daemon popped them.
+    @inlinable
     public mutating func pop(
         _ memory: inout GuestMemoryView, _ segments: inout SegmentBuffer, _ chain: inout DescriptorChain
     ) -> PopResult {
@@ -12,42 +31,50 @@ extension PackedRing {
             chain = popped.chain
             return popped.result
         }
-        // Acquire: the driver wrote the whole chain before it gave the head descriptor its flags (2.8.14).
+        // Acquire: as in `popTransfer`.
         let head = unsafe descriptors + Int(availNext) &* 16
         let meta = unsafe head.sharedAcquire64(at: 8)
         if meta & PackedFormat.ownership != availBits { return .empty }
-        if takenSlots >= size { return .broken(.overcommitted) }
+        if freeSlots == 0 { return .broken(.overcommitted) }
         let first = unsafe DescriptorCopy(address: head.shared64(), meta: meta)
-        var walk = PackedWalk(id: UInt16(truncatingIfNeeded: meta >> 32), entry: entries.freeHead)
-        var result = PopResult.chain
-        // Length and the three flags, without id and ownership.
-        if meta & 0x7_0000_ffff_ffff == plainKey, chain.takePlain(first.address, PackedFormat.self, &memory, segments) {
-            if let inflight = unsafe inflight { unsafe record(first, &walk, inflight) }
-        } else {
-            let walked = walkRing(first, walk, &memory, segments)
-            result = walked.popped.result
-            chain = walked.popped.chain
-            segments = walked.popped.segments
-            walk = walked.walk
-            switch result {
-            case .blocked, .broken: return result
-            default: break
-            }
+        let walked = walkRing(first, PackedWalk(id: UInt16(truncatingIfNeeded: meta >> 32), entry: entries.freeHead), &memory, segments)
+        chain = walked.popped.chain
+        segments = walked.popped.segments
+        switch walked.popped.result {
+        case .blocked, .broken: return walked.popped.result
+        default: break
         }
-        if !busyIDs.insert(walk.id) { return .broken(.duplicateBuffer) }
-        chain.handle = ChainHandle(id: walk.id, ringSlots: UInt16(truncatingIfNeeded: walk.slots), inflightEntry: entries.freeHead)
+        if !busyIDs.insert(walked.walk.id) { return .broken(.duplicateBuffer) }
+        chain.handle = take(walked.walk)
+        return walked.popped.result
+    }
+
+    /// Moves on past a chain that is in flight from now on.
+    @inlinable
+    @inline(__always)
+    mutating func take(_ walk: PackedWalk) -> ChainHandle {
+        let handle = ChainHandle(id: walk.id, ringSlots: UInt16(truncatingIfNeeded: walk.slots), inflightEntry: entries.freeHead)
         if let inflight = unsafe inflight {
             unsafe PackedInflight.commitPop(&entries, walk, in: inflight, &observer)
-            if Observer.breaks(.packedDescriptorsBeforeFreeHead) { unsafe recordLate(walk.slots, chain.handle.inflightEntry, inflight) }
+            if Observer.breaks(.packedDescriptorsBeforeFreeHead) { unsafe recordLate(walk.slots, handle.inflightEntry, inflight) }
         }
-        takenSlots &+= walk.slots
+        freeSlots &-= walk.slots
         chainsInFlight &+= 1
         availNext &+= walk.slots
         if availNext >= size {
             availNext &-= size
             availBits ^= PackedFormat.ownership
+            // A key that no descriptor has stays one.
+            plainKey ^= PackedFormat.ownership
         }
-        return result
+        return handle
+    }
+
+    /// No descriptor has the key while chains are to be resubmitted, or without INDIRECT_DESC: the id is masked before the comparison.
+    @inlinable
+    @inline(never)
+    mutating func updatePlainKey() {
+        plainKey = allowsIndirect && resubmitLeft == 0 ? 48 | 4 << 48 | availBits : 1 << 32
     }
 
     /// Copies a descriptor into the next free entry of the inflight region.
@@ -92,7 +119,7 @@ extension PackedRing {
             walk.slots &+= 1
             // In-flight descriptors are not the driver's to use again. This bounds the walk and every count of this ring.
             if walk.slots > size { return (PoppedChain(.broken(.endlessChain), chain, writer.segments), walk) }
-            if takenSlots &+ walk.slots > size { return (PoppedChain(.broken(.overcommitted), chain, writer.segments), walk) }
+            if walk.slots > freeSlots { return (PoppedChain(.broken(.overcommitted), chain, writer.segments), walk) }
             // Relaxed: ordered by the acquire load of the head.
             descriptor = descriptorAhead(walk.slots &- 1)
         }
@@ -152,6 +179,7 @@ extension PackedRing {
         if case .blocked = result { return PoppedChain(result, chain, writer.segments) }
         if case .chain = result { result = writer.finish(&chain) }
         resubmitLeft -= 1
+        updatePlainKey()
         chainsInFlight += 1
         if case .malformed = result {
             entry = head

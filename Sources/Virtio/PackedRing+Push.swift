@@ -41,7 +41,7 @@ extension PackedRing {
             // Release: the driver that sees the first descriptor used sees the others, the data and the status bytes (2.8.15).
             unsafe observer.release64(firstStagedMeta, first)
         }
-        takenSlots &-= stagedSlots
+        freeSlots &+= stagedSlots
         unsignalledSlots &+= stagedSlots
         stagedSlots = 0
     }

@@ -29,15 +29,15 @@ public struct PackedRing<Observer: StoreObserver>: Virtqueue {
     @usableFromInline var firstStagedMeta: UInt64
     /// Descriptors of the chains staged; 0 if none is.
     @usableFromInline var stagedSlots: UInt32
-    /// Descriptors of the chains popped and not yet published.
-    @usableFromInline var takenSlots: UInt32
+    /// Descriptors of the ring that belong to no chain popped and not yet published.
+    @usableFromInline var freeSlots: UInt32
     /// Descriptors published since the last `shouldNotify`.
     @usableFromInline var unsignalledSlots: UInt32
     @usableFromInline var chainsInFlight: Int32
     @usableFromInline var hasEventIndex: Bool
     @usableFromInline var allowsIndirect: Bool
-    /// A descriptor with this length and these flags names an indirect table of 48 bytes, see `takePlain`.
-    @usableFromInline let plainKey: UInt64
+    /// A descriptor with this length and these flags is available and names an indirect table of 48 bytes, see `PlainTransfer`.
+    @usableFromInline var plainKey: UInt64
     /// The driver may have missed the notification for what an earlier daemon published: the first answer is yes.
     @usableFromInline var mustNotify: Bool
     /// The ids between pop and push.
@@ -73,8 +73,6 @@ public struct PackedRing<Observer: StoreObserver>: Virtqueue {
         size = UInt32(configuration.size)
         hasEventIndex = configuration.features.contains(.ringEventIndex)
         allowsIndirect = configuration.features.contains(.ringIndirectDescriptors)
-        // Without INDIRECT_DESC a key that no descriptor has: the id is masked.
-        plainKey = allowsIndirect ? 48 | 4 << 48 : 1 << 32
         mustNotify = !Observer.breaks(.signalAtStart)
         firstStaged = 0
         firstStagedMeta = 0
@@ -112,15 +110,17 @@ public struct PackedRing<Observer: StoreObserver>: Virtqueue {
             }
         }
         guard let taken, taken <= size, position.index < size, next.index < size else { throw .invalidBase(base) }
-        takenSlots = taken
+        freeSlots = size - taken
         usedNext = position.index
         usedBits = PackedFormat.used(position.wrap)
         availNext = next.index
         availBits = PackedFormat.available(next.wrap)
+        plainKey = 0
         for index in 0..<Int(resubmitEnd) {
             let id = unsafe entries.resubmitID[index]
             guard busyIDs.insert(id) else { throw .damagedInflightRegion("buffer id \(id) is in flight twice") }
         }
+        updatePlainKey()
     }
 
     static func checkAlignment(_ addresses: RingAddresses) throws(VirtqueueError) {

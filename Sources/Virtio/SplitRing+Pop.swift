@@ -1,7 +1,29 @@
 extension SplitRing {
-    /// Takes the next chain; resubmitted ones come first, in the order the earlier daemon popped them.
+    /// Takes the next chain if it is a plain read or write.
     @inlinable
     @inline(__always)
+    public mutating func popTransfer(_ memory: GuestMemoryView) -> TransferPop {
+        if availNext == availSeen {
+            // Nothing is looked for while chains are to be resubmitted, so until then this is where all looks end.
+            if resubmitLeft != 0 { return .other }
+            // Acquire: the driver wrote the ring entry and the descriptors before it moved idx (2.7.13.3).
+            let index = unsafe availRing.sharedAcquire16(at: 2)
+            if index == availNext { return .empty }
+            guard isPossible(index) else { return .other }
+            availSeen = index
+        }
+        let head = unsafe availRing.shared16(at: 4 &+ 2 &* Int(availNext & mask))
+        guard UInt32(head) < size, unsafe isBusy[Int(head)] == 0 else { return .other }
+        let first = unsafe MappedTable(base: descriptors).load(UInt32(head))
+        // Shifted by 16 bits, the second word is len and flags, without next.
+        guard first.meta << 16 == plainKey, var transfer = PlainTransfer(first.address, SplitFormat.self, memory) else { return .other }
+        transfer.handle = ChainHandle(id: head)
+        take(head)
+        return .transfer(transfer)
+    }
+
+    /// Takes the next chain of any shape; resubmitted ones come first, in the order the earlier daemon popped them.
+    @inlinable
     public mutating func pop(
         _ memory: inout GuestMemoryView, _ segments: inout SegmentBuffer, _ chain: inout DescriptorChain
     ) -> PopResult {
@@ -13,12 +35,10 @@ extension SplitRing {
             return popped.result
         }
         if availNext == availSeen {
-            // Acquire: the driver wrote the ring entry and the descriptors before it moved idx (2.7.13.3).
+            // Acquire: as in `popTransfer`.
             let index = unsafe availRing.sharedAcquire16(at: 2)
             if index == availNext { return .empty }
-            // What is new and what is taken but not yet given back fit the queue together, or the driver made something available twice
-            // or moved idx back. This also bounds every count of this ring.
-            if UInt32(index &- availNext) &+ UInt32(availNext &- usedPublished) > size { return .broken(.availIndexJump) }
+            guard isPossible(index) else { return .broken(.availIndexJump) }
             availSeen = index
         }
         let head = unsafe availRing.shared16(at: 4 &+ 2 &* Int(availNext & mask))
@@ -26,29 +46,37 @@ extension SplitRing {
         // A head that comes back while in flight would be completed twice (CVE-2016-5403).
         if unsafe isBusy[Int(head)] != 0 { return .broken(.duplicateBuffer) }
         let first = unsafe MappedTable(base: descriptors).load(UInt32(head))
-        var result = PopResult.chain
-        chain.handle = ChainHandle(id: head)
-        // Shifted by 16 bits, the second word is len and flags, without next.
-        if first.meta << 16 != plainKey || !chain.takePlain(first.address, SplitFormat.self, &memory, segments) {
-            let popped = walk(first, ChainHandle(id: head), &memory, segments)
-            result = popped.result
-            chain = popped.chain
-            segments = popped.segments
-            if case .blocked = result { return .blocked }
-        }
+        let popped = walk(first, ChainHandle(id: head), &memory, segments)
+        chain = popped.chain
+        segments = popped.segments
+        if case .blocked = popped.result { return .blocked }
+        take(head)
+        return popped.result
+    }
+
+    /// Whether the driver can have moved idx to there: what is new and what is taken but not yet given back fit the queue together, or it
+    /// made something available twice or moved idx back. This also bounds every count of this ring.
+    @inlinable
+    @inline(__always)
+    func isPossible(_ index: UInt16) -> Bool {
+        UInt32(index &- availNext) &+ UInt32(availNext &- usedPublished) <= size
+    }
+
+    /// Moves on past a head that is in flight from now on.
+    @inlinable
+    @inline(__always)
+    mutating func take(_ head: UInt16) {
         unsafe isBusy[Int(head)] = 1
         availNext &+= 1
-        if let inflight = unsafe inflight {
-            // vhost-user, "Inflight I/O tracking": the counter first, then the mark that makes it valid. Release: a daemon that finds the
-            // mark finds the counter. A crash before the mark leaves the head in the avail ring, to be popped again; marks are stored in
-            // the order of the avail ring, so those that are there are always its oldest entries.
-            let entry = unsafe inflight + SplitInflight.headerBytes + Int(head) &* SplitInflight.entryBytes
-            if Observer.breaks(.splitCounterBeforeMark) { unsafe observer.release8(1, entry) }
-            unsafe observer.store64(counter, entry + SplitInflight.counterOffset)
-            if !Observer.breaks(.splitMarkAtPop) { unsafe observer.release8(1, entry) }
-            counter &+= 1
-        }
-        return result
+        guard let inflight = unsafe inflight else { return }
+        // vhost-user, "Inflight I/O tracking": the counter first, then the mark that makes it valid. Release: a daemon that finds the mark
+        // finds the counter. A crash before the mark leaves the head in the avail ring, to be popped again; marks are stored in the order
+        // of the avail ring, so those that are there are always its oldest entries.
+        let entry = unsafe inflight + SplitInflight.headerBytes + Int(head) &* SplitInflight.entryBytes
+        if Observer.breaks(.splitCounterBeforeMark) { unsafe observer.release8(1, entry) }
+        unsafe observer.store64(counter, entry + SplitInflight.counterOffset)
+        if !Observer.breaks(.splitMarkAtPop) { unsafe observer.release8(1, entry) }
+        counter &+= 1
     }
 
     @inlinable

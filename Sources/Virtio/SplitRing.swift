@@ -29,7 +29,7 @@ public struct SplitRing<Observer: StoreObserver>: Virtqueue {
     @usableFromInline var usedSignalled: UInt16
     @usableFromInline var hasEventIndex: Bool
     @usableFromInline var allowsIndirect: Bool
-    /// A descriptor with this second word, shifted by 16 bits, names an indirect table of 48 bytes, see `takePlain`.
+    /// A descriptor with this second word, shifted by 16 bits, names an indirect table of 48 bytes, see `PlainTransfer`.
     @usableFromInline let plainKey: UInt64
     @usableFromInline var notifiesOnEmpty: Bool
     /// The driver may have missed the notification for what an earlier daemon published: the first answer is yes.

@@ -63,8 +63,11 @@ public protocol Virtqueue {
     /// Starts a ring; reads its indices and, with an inflight region, recovers what an earlier daemon left.
     init(_ configuration: VirtqueueConfiguration) throws(VirtqueueError)
 
-    /// Takes the next chain; resubmitted ones come first, in the order the earlier daemon popped them.
+    /// Takes the next chain of any shape; resubmitted ones come first, in the order the earlier daemon popped them.
     mutating func pop(_ memory: inout GuestMemoryView, _ segments: inout SegmentBuffer, _ chain: inout DescriptorChain) -> PopResult
+
+    /// Takes the next chain if it is a plain read or write: the hot path of the daemon.
+    mutating func popTransfer(_ memory: GuestMemoryView) -> TransferPop
 
     /// Stages one used element; `length` is the number of bytes written to the guest.
     mutating func push(_ handle: ChainHandle, length: UInt32)

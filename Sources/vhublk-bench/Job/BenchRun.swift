@@ -43,7 +43,7 @@ struct BenchRun {
         driver.timeoutNanoseconds = options.device.timeout.nanoseconds
         driver.patienceNanoseconds = 2_000_000_000
         driver.waitsForBackend = options.device.reconnect
-        driver.tracksInflight = options.device.reconnect && options.device.inflight == .on
+        driver.tracksInflight = options.device.inflight == .on
         driver.layout = BlockQueueLayout(
             ringSize: try RunPlan.ringSize(options), format: options.device.packed ? .packed : .split,
             options: DriverRingOptions(

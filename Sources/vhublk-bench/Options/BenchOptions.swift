@@ -104,7 +104,7 @@ struct DeviceOptions: ParsableArguments {
     @Flag(help: "When the back-end goes away, wait for it to come back (for the time-out) and go on.")
     var reconnect = false
 
-    @Option(help: "With --reconnect, keep requests in flight in a region that outlives the back-end; off shows what is lost without.")
+    @Option(help: "Have the back-end note requests in flight in a region that outlives it; off shows what a reconnection loses without.")
     var inflight = Switch.on
 }
 

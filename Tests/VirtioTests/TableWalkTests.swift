@@ -2,10 +2,10 @@ import LinuxSystem
 import Testing
 import Virtio
 
-/// The hot path for a request with one piece of data must find exactly what the general walk finds. A misaligned table always takes the
-/// general walk, so each table is popped twice: as it is, and a byte further on.
-@Suite("Plain chains")
-struct PlainChainTests {
+/// The walk over a table where it lies must find exactly what the one over a scattered or misaligned table finds, which copies it byte by
+/// byte: each table is popped twice, as it is, and a byte further on.
+@Suite("Indirect tables")
+struct TableWalkTests {
     /// A table of up to four descriptors, mostly of the plain shape, each field spoilt now and then.
     private func randomTable(_ random: inout SeededRandom) -> [(address: UInt64, length: UInt32, flags: UInt16, next: UInt16)] {
         func spoil<Value>(_ value: Value, _ others: [Value]) -> Value {
@@ -47,13 +47,13 @@ struct PlainChainTests {
         return found
     }
 
-    /// Three regions: two large ones, which the hot path knows, and a small one, which it does not.
+    /// Three regions: two large ones, which the quick look-up knows, and a small one, which it does not.
     private func makeMemory() throws -> TestMemory {
         try TestMemory(
             size: 0x1_1000, regions: [(TestMemory.guestBase, 0, 0x8000), (0x20_0000, 0x8000, 0x8000), (0x40_0000, 0x1_0000, 0x1000)])
     }
 
-    @Test("split: the same as the general walk", arguments: 1...20 as ClosedRange<UInt64>)
+    @Test("split: the same wherever the table lies", arguments: 1...20 as ClosedRange<UInt64>)
     func split(seed: UInt64) throws {
         var random = SeededRandom(seed: seed)
         let memory = try makeMemory()
@@ -81,7 +81,7 @@ struct PlainChainTests {
         #expect(outcomes.count >= 5, "\(outcomes)")
     }
 
-    @Test("packed: the same as the general walk", arguments: 1...20 as ClosedRange<UInt64>)
+    @Test("packed: the same wherever the table lies", arguments: 1...20 as ClosedRange<UInt64>)
     func packed(seed: UInt64) throws {
         var random = SeededRandom(seed: seed)
         let memory = try makeMemory()
@@ -109,7 +109,7 @@ struct PlainChainTests {
         #expect(outcomes.count >= 4, "\(outcomes)")
     }
 
-    @Test("a plain chain is found in every combination of regions", arguments: 0..<16)
+    @Test("a chain is found in every combination of regions", arguments: 0..<16)
     func regions(choice: Int) throws {
         let memory = try makeMemory()
         var driver = SplitDriver(memory: memory, size: 8)
@@ -127,7 +127,7 @@ struct PlainChainTests {
         #expect(fixture.segments.chain.writableLength == 513)
     }
 
-    @Test("a request parsed from a plain chain", arguments: [0, 1, 8] as [UInt32], [0, 4])
+    @Test("a request with one piece of data", arguments: [0, 1, 8] as [UInt32], [0, 4])
     func request(type: UInt32, misalignment: Int) throws {
         let memory = try TestMemory(size: 0x8000)
         var driver = SplitDriver(memory: memory, size: 8)
@@ -162,7 +162,7 @@ struct PlainChainTests {
         }
     }
 
-    @Test("no room for three segments: the general walk spills") func noRoom() throws {
+    @Test("no room for three segments: the walk spills") func noRoom() throws {
         let memory = try TestMemory(size: 0x8000)
         var driver = SplitDriver(memory: memory, size: 8)
         let fixture = try RingFixture<SplitVirtqueue>(
