@@ -63,14 +63,14 @@ let package = Package(
             swiftSettings: settings),
 
         .target(name: "TestSupport", dependencies: ["LinuxSystem"], path: "Tests/TestSupport", swiftSettings: settings),
-        tests("LinuxSystemTests", ["LinuxSystem", "TestSupport"]),
+        tests("LinuxSystemTests", ["LinuxSystem", "CLinux", "TestSupport"]),
         tests("VirtioTests", ["Virtio", "LinuxSystem"]),
         tests("VhostUserTests", ["VhostUser", "Virtio", "LinuxSystem"]),
         tests("BlockIOTests", ["BlockIO", "LinuxSystem", "TestSupport"]),
-        tests("BlockExportTests", ["BlockExport", "BlockIO", "VhostUser", "VhostUserFrontend", "Virtio", "LinuxSystem"]),
+        tests("BlockExportTests", ["BlockExport", "BlockIO", "VhostUser", "VhostUserFrontend", "Virtio", "LinuxSystem", "TestSupport"]),
         tests("VhostUserFrontendTests", ["VhostUserFrontend", "vhublk-bench", "VhostUser", "Virtio", "LinuxSystem", argumentParser]),
         tests("ControlAPITests", ["ControlAPI"]),
-        tests("DaemonTests", ["Daemon", "ControlAPI", "BlockExport", "LinuxSystem"]),
+        tests("DaemonTests", ["Daemon", "ControlAPI", "BlockExport", "VhostUserFrontend", "LinuxSystem", "CLinux", "TestSupport"]),
         tests("TidyTests", []),
         tests("IntegrationTests", ["ControlAPI", "LinuxSystem", "VhostUserFrontend", subprocess]),
     ]

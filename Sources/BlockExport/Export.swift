@@ -56,21 +56,37 @@ public final class Export {
     public func start() throws(ExportError) {
         switch configuration.endpoint {
         case .path(let path):
-            listener = try ExportListener(
-                path: path, mode: configuration.socketMode, group: configuration.socketGroup,
-                onConnection: { [weak self] in self?.accept($0) },
-                onTrouble: { [weak self] in self?.tellTrouble($0) })
+            try start(on: try ExportListener(path: path, mode: configuration.socketMode, group: configuration.socketGroup))
         case .descriptor(let descriptor):
             try start(inherited: descriptor)
         }
     }
 
+    /// Serves who waits at a socket that listens already, and who comes; the socket is closed with the export from now on, or at once when
+    /// this throws.
+    public func start(on listener: ExportListener) throws(ExportError) {
+        do {
+            try serve(listener)
+            self.listener = listener
+        } catch {
+            listener.close()
+            throw ExportError(
+                kind: .system, field: "socket", message: "cannot watch the socket of export \(configuration.name): \(error)",
+                hint: "try again")
+        }
+    }
+
+    private func serve(_ listener: ExportListener) throws(SystemError) {
+        try listener.serve(
+            onConnection: { [weak self] in self?.accept($0) }, onTrouble: { [weak self] in self?.tellTrouble($0) })
+    }
+
     private func start(inherited descriptor: FileDescriptor) throws(ExportError) {
         do throws(SystemError) {
             if try UnixSocket.isListening(descriptor) {
-                listener = try ExportListener(
-                    adopting: descriptor, onConnection: { [weak self] in self?.accept($0) },
-                    onTrouble: { [weak self] in self?.tellTrouble($0) })
+                let adopted = try ExportListener(adopting: descriptor)
+                try serve(adopted)
+                listener = adopted
             } else {
                 try descriptor.setNonBlocking(true)
                 accept(descriptor)
@@ -156,6 +172,12 @@ public final class Export {
     /// Whether a front-end is connected.
     public var isConnected: Bool { connection != nil }
 
+    /// Takes the socket away: nobody new can connect. ``shutdown(force:)`` is what follows.
+    public func stopListening() {
+        listener?.close()
+        listener = nil
+    }
+
     /// Takes the socket away, sends the front-end away, and waits until none of its requests is in flight.
     ///
     /// - Parameter force: also while a front-end is connected.
@@ -168,8 +190,7 @@ public final class Export {
         }
         isShutDown = true
         next = nil
-        listener?.close()
-        listener = nil
+        stopListening()
         await connection?.close(reason: "the export was removed")
         // With requests still in the kernel the lock stays as long as they do: they keep the backing open.
         guard !device.hasAbandonedRequests else { return }

@@ -1,55 +1,61 @@
-internal import LinuxSystem
+public import LinuxSystem
 
-/// The listening socket of an export.
+/// The listening socket of an export, which may be there before the export is: who connects then waits in the kernel's queue until there is
+/// somebody to serve them.
+///
+/// So a restarted daemon's front-ends find their sockets at once, whatever their disks take to open.
 @ControlActor
-final class ExportListener {
+public final class ExportListener {
     /// How long no connection is taken after one could not be: without a free descriptor the next attempt would fail at once, and for ever.
     static let retryNanoseconds: UInt64 = 100_000_000
 
     private let socket: FileDescriptor
-    private let onConnection: @ControlActor (FileDescriptor) -> Void
-    private let onTrouble: @ControlActor (SystemError) -> Void
+    /// Who gets connections, and is told when they cannot be taken; nil as long as nobody does.
+    private var onConnection: (@ControlActor (FileDescriptor) -> Void)?
+    private var onTrouble: (@ControlActor (SystemError) -> Void)?
     private var registration: Registration?
     private var isInTrouble = false
     private var pausedUntil: UInt64 = 0
     private var pauseEnd: TimerRegistration?
     /// The socket file to remove in the end, or nil when the socket was inherited.
     private let path: String?
+    private var isClosed = false
 
-    /// Makes the socket; a socket file that nobody listens on is replaced, anything else in its place is refused. `onTrouble` is told when
-    /// connections cannot be taken, once until they can.
-    convenience init(
-        path: String, mode: UInt32, group: String?, onConnection: @escaping @ControlActor (FileDescriptor) -> Void,
-        onTrouble: @escaping @ControlActor (SystemError) -> Void
-    ) throws(ExportError) {
+    /// Makes the socket and listens; a socket file that nobody listens on is replaced, anything else in its place is refused. Nobody is
+    /// accepted yet.
+    ///
+    /// - Throws: ``ExportError``, with field `socket` or `socketGroup`; nothing remains of the attempt.
+    public init(path: String, mode: UInt32, group: String?) throws(ExportError) {
         do {
-            let socket = try UnixSocket.listen(path: path, mode: mode, group: group)
-            try self.init(socket, path: path, onConnection, onTrouble)
-        } catch let error as UnixListenerError {
-            throw Self.refusal(of: error, path: path)
+            socket = try UnixSocket.listen(path: path, mode: mode, group: group)
+            self.path = path
         } catch {
-            throw ExportError(kind: .system, field: "socket", message: "cannot listen on \(path): \(error)", hint: "try again")
+            throw Self.refusal(of: error, path: path)
         }
     }
 
     /// Takes over a socket that listens already.
-    convenience init(
-        adopting socket: FileDescriptor, onConnection: @escaping @ControlActor (FileDescriptor) -> Void,
-        onTrouble: @escaping @ControlActor (SystemError) -> Void
-    ) throws(SystemError) {
+    init(adopting socket: FileDescriptor) throws(SystemError) {
         try socket.setNonBlocking(true)
-        try self.init(socket, path: nil, onConnection, onTrouble)
+        self.socket = socket
+        path = nil
     }
 
-    private init(
-        _ socket: FileDescriptor, path: String?, _ onConnection: @escaping @ControlActor (FileDescriptor) -> Void,
-        _ onTrouble: @escaping @ControlActor (SystemError) -> Void
+    /// Takes who waits and who comes, and gives each to `onConnection` from now on. `onTrouble` is told when connections cannot be taken,
+    /// once until they can.
+    func serve(
+        onConnection: @escaping @ControlActor (FileDescriptor) -> Void, onTrouble: @escaping @ControlActor (SystemError) -> Void
     ) throws(SystemError) {
-        self.socket = socket
-        self.path = path
         self.onConnection = onConnection
         self.onTrouble = onTrouble
+        guard registration == nil else { return }
         registration = try EventLoop.control.register(socket, interest: .read) { [weak self] _ in self?.accept() }
+    }
+
+    /// Closes the connection of who waits and of who comes: there is nobody to serve them now, and a front-end that waits for an answer
+    /// holds up its whole virtual machine, while one that is hung up on tries again later.
+    public func turnAway(_ onRefusal: @escaping @ControlActor () -> Void) throws(SystemError) {
+        try serve(onConnection: { _ in onRefusal() }, onTrouble: { _ in })
     }
 
     /// One at a time: with more waiting the socket stays readable, and other descriptors get their turn in between.
@@ -57,10 +63,10 @@ final class ExportListener {
         do throws(SystemError) {
             let connection = try UnixSocket.accept(socket)
             isInTrouble = false
-            if let connection { onConnection(connection) }
+            if let connection { onConnection?(connection) }
         } catch {
             pause(nanoseconds: Self.retryNanoseconds)
-            if !isInTrouble { onTrouble(error) }
+            if !isInTrouble { onTrouble?(error) }
             isInTrouble = true
         }
     }
@@ -76,8 +82,10 @@ final class ExportListener {
         }
     }
 
-    /// Stops listening and removes the socket file.
-    func close() {
+    /// Stops listening and removes the socket file; may be called again.
+    public func close() {
+        guard !isClosed else { return }
+        isClosed = true
         registration?.cancel()
         registration = nil
         pauseEnd?.cancel()

@@ -26,7 +26,7 @@ final class Poller: Sendable {
         wake = try EventFD()
         let epoll = try Epoll()
         try epoll.add(wake.descriptor.rawValue, .readable, token: PollerLoop.wakeToken)
-        let started = try PinnedThread(name: "poller-\(cpu)", cpu: cpu) { [self] in
+        let started = try PinnedThread(name: "poller-\(cpu)", cpu: cpu, role: .poller) { [self] in
             // Without it a front-end's descriptor could hold the poller up for ever; there is no poller then.
             do throws(SystemError) { try PinnedThread.allowInterrupts() } catch { fatalError("poller \(cpu): \(error)") }
             PollerLoop(poller: self, epoll: epoll).run()

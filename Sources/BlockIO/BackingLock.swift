@@ -26,9 +26,13 @@ struct BackingLock: Sendable {
         let deadline = MonotonicClock.now() + dyingHolderSeconds * 1_000_000_000
         var status = clinux_lock_whole(descriptor.rawValue, isReadOnly ? 0 : 1)
         var holder: String?
+        var attempt = 0
         while status == -EAGAIN || status == -EACCES {
-            holder = LockHolder.find(descriptor)
-            if holder != nil || MonotonicClock.now() >= deadline { break }
+            attempt += 1
+            let isOver = MonotonicClock.now() >= deadline
+            // The look through /proc costs far more than the attempt: at the first, second, fourth, eighth... and at the last.
+            if isOver || attempt & (attempt - 1) == 0 { holder = LockHolder.find(descriptor) }
+            if holder != nil || isOver { break }
             usleep(1000)
             status = clinux_lock_whole(descriptor.rawValue, isReadOnly ? 0 : 1)
         }

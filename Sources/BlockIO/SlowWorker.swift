@@ -54,7 +54,7 @@ final class SlowWorker: Sendable {
 
     private func start() {
         do {
-            _ = try PinnedThread(name: "slow-io") { [self] in run() }
+            _ = try PinnedThread(name: "slow-io", role: .poller) { [self] in run() }
         } catch {
             // No thread can be had: fail what waits rather than keep the guest waiting.
             failAll(Int64(-error.errno))

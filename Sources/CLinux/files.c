@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <poll.h>
+#include <pwd.h>
 #include <stdint.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -129,4 +130,13 @@ int64_t clinux_group_number(const char *name) {
     int status = getgrnam_r(name, &entry, text, sizeof text, &found);
     if (status != 0) return -status;
     return found == NULL ? -ENOENT : (int64_t)entry.gr_gid;
+}
+
+int64_t clinux_user_number(const char *name) {
+    char text[16384];
+    struct passwd entry;
+    struct passwd *found = NULL;
+    int status = getpwnam_r(name, &entry, text, sizeof text, &found);
+    if (status != 0) return -status;
+    return found == NULL ? -ENOENT : (int64_t)entry.pw_uid;
 }

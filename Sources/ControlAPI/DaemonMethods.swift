@@ -17,8 +17,12 @@ public enum DaemonVersion: ControlMethod {
         public var stateDirectory: String?
         /// The kernel's release.
         public var kernel: String
+        /// What the daemon was told to give up.
+        public var sandbox: String
         /// What protects the system from this process.
         public var hardening: [String]
+        /// What would, but does not, and why.
+        public var unprotected: [String]
 
         /// Names on the wire.
         public enum CodingKeys: String, CodingKey, CaseIterable {
@@ -26,7 +30,7 @@ public enum DaemonVersion: ControlMethod {
             case uptimeNS = "uptime_ns"
             case mode
             case stateDirectory = "state_dir"
-            case kernel, hardening
+            case kernel, sandbox, hardening, unprotected
         }
         /// Members.
         public static var fields: [Field] {
@@ -37,14 +41,19 @@ public enum DaemonVersion: ControlMethod {
                 .required(CodingKeys.mode, .choice(["exports", "single"]), "many exports, or the single one of the command line"),
                 .optional(CodingKeys.stateDirectory, .text, "where exports are saved"),
                 .required(CodingKeys.kernel, .text, "the kernel's release"),
-                .required(CodingKeys.hardening, .array(of: .text), "what the daemon has given up: core dumps, being traced, ..."),
+                .required(CodingKeys.sandbox, .choice(["strict", "on", "off"]), "what the daemon was told to give up"),
+                .required(
+                    CodingKeys.hardening, .array(of: .text),
+                    "what the daemon has given up, as the kernel confirms it: core dumps, tracing, capabilities, system calls, files"),
+                .required(CodingKeys.unprotected, .array(of: .text), "what it has not given up, and why"),
             ]
         }
         /// See `fields`.
         public static var schema: Schema { .object("DaemonVersionResult", fields) }
         /// A daemon.
         public init(
-            version: String, pid: Int, uptimeNS: UInt64, mode: String, stateDirectory: String?, kernel: String, hardening: [String]
+            version: String, pid: Int, uptimeNS: UInt64, mode: String, stateDirectory: String?, kernel: String, sandbox: String,
+            hardening: [String], unprotected: [String]
         ) {
             self.version = version
             self.pid = pid
@@ -52,7 +61,9 @@ public enum DaemonVersion: ControlMethod {
             self.mode = mode
             self.stateDirectory = stateDirectory
             self.kernel = kernel
+            self.sandbox = sandbox
             self.hardening = hardening
+            self.unprotected = unprotected
         }
     }
 

@@ -6,6 +6,8 @@ public struct ExportInfo: DescribedObject {
     public var state: ExportState
     /// Why it does not, in state `failed`.
     public var error: ErrorInfo?
+    /// When it is tried again, in state `failed`.
+    public var retryNS: UInt64?
     /// Where its definition comes from.
     public var origin: ExportOrigin
     /// The backing as it was given.
@@ -49,7 +51,9 @@ public struct ExportInfo: DescribedObject {
 
     /// Names on the wire.
     public enum CodingKeys: String, CodingKey, CaseIterable {
-        case name, state, error, origin, backing, size
+        case name, state, error
+        case retryNS = "retry_ns"
+        case origin, backing, size
         case blockSize = "block_size"
         case readOnly = "read_only"
         case serial, socket
@@ -71,6 +75,7 @@ public struct ExportInfo: DescribedObject {
             .required(CodingKeys.name, .string(.exportName), "the export's name"),
             .required(CodingKeys.state, .choice(ExportState.allCases.map(\.rawValue)), "whether it serves"),
             .optional(CodingKeys.error, ErrorInfo.schema, "why it does not, in state failed"),
+            .optional(CodingKeys.retryNS, .natural, "time in nanoseconds until it is tried again, in state failed"),
             .required(CodingKeys.origin, .choice(ExportOrigin.allCases.map(\.rawValue)), "where its definition comes from"),
             .required(CodingKeys.backing, .text, "the backing as it was given"),
             .required(CodingKeys.size, .natural, "capacity in bytes"),
@@ -119,11 +124,11 @@ public struct ExportInfo: DescribedObject {
 
 /// Whether an export serves.
 public enum ExportState: String, Codable, Sendable, CaseIterable {
-    /// It is being made.
+    /// Its socket is there and its backing is being opened: who connects is served when that is done.
     case starting
     /// Front-ends can connect.
     case ready
-    /// It could not be made when the daemon started; its definition is kept.
+    /// It could not be made when the daemon started; its definition is kept, and it is tried again from time to time.
     case failed
     /// It is being removed.
     case stopping

@@ -56,7 +56,7 @@ public enum ExportList: ControlMethod {
     public static var summary: String { "Tells all exports in the order of their names" }
     /// More.
     public static var details: String {
-        "Exports that could not be opened when the daemon started are listed too, in state `failed` with the reason."
+        "Exports that cannot be opened are listed too, in state `failed` with the reason and the time until the next attempt."
     }
     /// Refusals.
     public static var errors: [ErrorKind] { [] }

@@ -21,6 +21,8 @@ public enum TextRule: Sendable, Equatable {
     case group
     /// What happens to requests that the backing fails: `report`, `hold` or `hold:SECONDS`.
     case onError
+    /// A user by name or number.
+    case user
     /// A version: one to three numbers with full stops between.
     case version
 
@@ -45,7 +47,8 @@ public enum TextRule: Sendable, Equatable {
         case .fileMode: Self.fileModeProblem(text)
         case .onError: Self.onErrorProblem(text)
         case .version: QEMUVersion(parsing: text) == nil ? ("is not a version", "give one such as 7.2 or 10.0") : nil
-        case .group: Self.groupProblem(text)
+        case .group: Self.accountProblem(text, "group", example: "kvm")
+        case .user: Self.accountProblem(text, "user", example: "libvirt-qemu")
         }
     }
 
@@ -60,7 +63,7 @@ public enum TextRule: Sendable, Equatable {
         case .fileMode: "^0?[0-7]{3}$"
         case .onError: "^(report|hold(:[0-9]+)?)$"
         case .version: "^[0-9]+(\\.[0-9]+){0,2}$"
-        case .any, .group: nil
+        case .any, .group, .user: nil
         }
     }
 
@@ -76,6 +79,7 @@ public enum TextRule: Sendable, Equatable {
         case .fileMode: "string, octal permission bits"
         case .group: "string, name or number of a group"
         case .onError: "string, `report`, `hold` or `hold:SECONDS`"
+        case .user: "string, name or number of a user"
         case .version: "string, a version such as `7.2`"
         }
     }
@@ -135,10 +139,10 @@ public enum TextRule: Sendable, Equatable {
         return ("is not a way to treat errors", hint)
     }
 
-    private static func groupProblem(_ text: String) -> (reason: String, hint: String)? {
+    private static func accountProblem(_ text: String, _ kind: String, example: String) -> (reason: String, hint: String)? {
         let isFine =
             !text.isEmpty && text.utf8.count <= 255 && text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "._-$".contains($0)) }
-        return isFine ? nil : ("is not the name or number of a group", "give a group such as 'kvm'")
+        return isFine ? nil : ("is not the name or number of a \(kind)", "give a \(kind) such as '\(example)'")
     }
 
     private static func quoted(_ character: Character) -> String {

@@ -10,12 +10,22 @@ public struct Configuration: Equatable, Sendable {
     public var controlMode: String?
     /// Its group, whose members may use it.
     public var controlGroup: String?
+    /// Users who may use it beside them; then a mode for everybody admits nobody else.
+    public var controlUsers: [String]?
     /// Where exports made at run time are saved.
     public var stateDirectory: String?
     /// The least important messages that are logged.
     public var logLevel: LogLevel?
     /// How long a stop waits for requests in flight.
     public var drainTimeoutS: Int?
+    /// What the daemon gives up at its start.
+    public var sandbox: SandboxMode?
+    /// Whether a crash may leave a core file and debuggers may attach.
+    public var coreDumps: Bool?
+    /// The only folders that backings may be in.
+    public var backingFolders: [String]?
+    /// Folders that sockets may be in beside those that are known at the start; for who gives `backingFolders`.
+    public var socketFolders: [String]?
     /// The CPUs that pollers may use.
     public var pollerCPUs: CPUList?
     /// What exports take that do not say otherwise.
@@ -39,6 +49,16 @@ public enum LogLevel: String, Codable, Sendable, CaseIterable {
     case warning
     /// Something failed.
     case error
+}
+
+/// What the daemon gives up at its start.
+public enum SandboxMode: String, Codable, Sendable, CaseIterable {
+    /// All it can; a forbidden system call ends the daemon, and what the kernel lacks keeps it from starting.
+    case strict
+    /// What breaks no export; a forbidden system call fails and is written to the kernel's log.
+    case on
+    /// Nothing but new privileges and core dumps.
+    case off
 }
 
 /// Settings that the configuration file makes for all exports.

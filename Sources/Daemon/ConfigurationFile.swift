@@ -12,9 +12,14 @@ public enum ConfigurationFile {
         var control: String?
         var controlMode: String?
         var controlGroup: String?
+        var controlUsers: [String]?
         var stateDir: String?
         var logLevel: LogLevel?
         var drainTimeoutS: Int?
+        var sandbox: SandboxMode?
+        var coreDumps: Bool?
+        var backingFolders: [String]?
+        var socketFolders: [String]?
         var pollers: Pollers?
         var defaults: ExportDefaults?
         var exports: [ExportParameters]?
@@ -23,9 +28,14 @@ public enum ConfigurationFile {
             case control
             case controlMode = "control_mode"
             case controlGroup = "control_group"
+            case controlUsers = "control_users"
             case stateDir = "state_dir"
             case logLevel = "log_level"
             case drainTimeoutS = "drain_timeout_s"
+            case sandbox
+            case coreDumps = "core_dumps"
+            case backingFolders = "backing_folders"
+            case socketFolders = "socket_folders"
             case pollers, defaults, exports
         }
 
@@ -34,9 +44,14 @@ public enum ConfigurationFile {
                 .optional(CodingKeys.control, .string(.socketPath), "the control socket"),
                 .optional(CodingKeys.controlMode, .string(.fileMode), "its permission bits"),
                 .optional(CodingKeys.controlGroup, .string(.group), "its group"),
+                .optional(CodingKeys.controlUsers, .array(of: .string(.user)), "users who may use it too"),
                 .optional(CodingKeys.stateDir, .string(.path), "where exports are saved"),
                 .optional(CodingKeys.logLevel, .choice(LogLevel.allCases.map(\.rawValue)), "the least important messages logged"),
-                .optional(CodingKeys.drainTimeoutS, .integer(0...600), "how long a stop waits for requests in flight"),
+                .optional(CodingKeys.drainTimeoutS, .integer(DaemonSettings.drainTimeoutS), "how long a stop waits for requests in flight"),
+                .optional(CodingKeys.sandbox, .choice(SandboxMode.allCases.map(\.rawValue)), "what the daemon gives up at its start"),
+                .optional(CodingKeys.coreDumps, .boolean, "whether a crash may leave a core file"),
+                .optional(CodingKeys.backingFolders, .array(of: .string(.path)), "the only folders that backings may be in"),
+                .optional(CodingKeys.socketFolders, .array(of: .string(.path)), "more folders that sockets may be in"),
                 .optional(CodingKeys.pollers, Pollers.schema, "the pollers"),
                 .optional(CodingKeys.defaults, .object("Defaults", ExportDefaults.fields), "for exports that do not say otherwise"),
                 .optional(CodingKeys.exports, .array(of: .object("Export", ExportParameters.fields)), "the exports that are always there"),
@@ -98,6 +113,11 @@ public enum ConfigurationFile {
         configuration.control = shape.control
         configuration.controlMode = shape.controlMode
         configuration.controlGroup = shape.controlGroup
+        configuration.controlUsers = shape.controlUsers
+        configuration.sandbox = shape.sandbox
+        configuration.coreDumps = shape.coreDumps
+        configuration.backingFolders = shape.backingFolders
+        configuration.socketFolders = shape.socketFolders
         configuration.stateDirectory = shape.stateDir
         configuration.logLevel = shape.logLevel
         configuration.drainTimeoutS = shape.drainTimeoutS

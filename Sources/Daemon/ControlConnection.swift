@@ -19,10 +19,15 @@ final class ControlConnection {
     }
 
     private static let chunkSize = 16384
+    /// How long a line may take from its first byte to its end, unless the server says otherwise: 30 seconds.
+    nonisolated static let lineTimeoutNanoseconds: UInt64 = 30_000_000_000
 
     private let socket: FileDescriptor
     private let handler: ControlServer.Handler
     private let onClose: @ControlActor (ObjectIdentifier) -> Void
+    private let lineTimeoutNanoseconds: UInt64
+    /// Runs while a line is not complete.
+    private var lineTimer: TimerRegistration?
     private var registration: Registration?
     private var state = State.reading
     private var input: [UInt8] = []
@@ -40,8 +45,10 @@ final class ControlConnection {
     var isBusy: Bool { state == .working }
 
     init(
-        socket: FileDescriptor, handler: @escaping ControlServer.Handler, onClose: @escaping @ControlActor (ObjectIdentifier) -> Void
+        socket: FileDescriptor, lineTimeoutNanoseconds: UInt64 = lineTimeoutNanoseconds, handler: @escaping ControlServer.Handler,
+        onClose: @escaping @ControlActor (ObjectIdentifier) -> Void
     ) throws(SystemError) {
+        self.lineTimeoutNanoseconds = lineTimeoutNanoseconds
         self.socket = socket
         self.handler = handler
         self.onClose = onClose
@@ -88,13 +95,16 @@ final class ControlConnection {
         guard let end = input.prefix(RPCRequest.lineLengthMax + 1).firstIndex(of: UInt8(ascii: "\n")) else {
             if input.count > RPCRequest.lineLengthMax {
                 let hint = "a line ends with a line feed and has at most \(RPCRequest.lineLengthMax) bytes; this connection is closed"
-                isLast = true
-                answer(RPCResponse(id: .null, outcome: .failure(ControlError(.parse, "the line is too long", hint: hint))))
+                refuseLine("the line is too long", hint: hint)
             } else if hasInputEnded || isLast {
                 close()
+            } else if !input.isEmpty {
+                waitForLine()
             }
             return
         }
+        lineTimer?.cancel()
+        lineTimer = nil
         var line = Array(input[..<end])
         input.removeFirst(end + 1)
         if line.last == UInt8(ascii: "\r") { line.removeLast() }
@@ -107,6 +117,23 @@ final class ControlConnection {
         } catch {
             answer(RPCResponse(id: error.id, outcome: .failure(error.error)))
         }
+    }
+
+    /// A line that has begun must end within the time-out, however slowly it comes: who sends a byte now and then holds nothing for ever.
+    private func waitForLine() {
+        guard lineTimer == nil else { return }
+        let limit = lineTimeoutNanoseconds
+        lineTimer = EventLoop.control.after(nanoseconds: limit) { [weak self] in
+            let hint = "a line ends with a line feed, which has to come soon; this connection is closed"
+            self?.refuseLine("the line was not finished within \(limit / 1_000_000) ms", hint: hint)
+        }
+    }
+
+    /// Answers what is no whole line, and ends the connection.
+    private func refuseLine(_ reason: String, hint: String) {
+        guard state == .reading else { return }
+        isLast = true
+        answer(RPCResponse(id: .null, outcome: .failure(ControlError(.parse, reason, hint: hint))))
     }
 
     /// Goes on with what has been read already, in a round of its own: a peer that sends many lines at once shares the thread.
@@ -186,6 +213,7 @@ final class ControlConnection {
     func close() {
         guard state != .closed else { return }
         state = .closed
+        lineTimer?.cancel()
         registration?.cancel()
         registration = nil
         input = []

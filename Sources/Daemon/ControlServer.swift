@@ -23,13 +23,17 @@ final class ControlServer {
     private let handler: Handler
     private let log: Logger
     private let connectionLimit: Int
+    private let lineTimeoutNanoseconds: UInt64
     private var registration: Registration?
     private var connections: [ObjectIdentifier: ControlConnection] = [:]
 
-    /// Listens at `path`; `descriptorLimit` is how many descriptors the process may open.
+    /// Listens at `path`; `descriptorLimit` is how many descriptors the process may open, `lineTimeoutNanoseconds` how long a line may take
+    /// from its first byte to its end.
     init(
-        path: String, access: ControlAccess, descriptorLimit: UInt64, log: Logger, handler: @escaping Handler
+        path: String, access: ControlAccess, descriptorLimit: UInt64,
+        lineTimeoutNanoseconds: UInt64 = ControlConnection.lineTimeoutNanoseconds, log: Logger, handler: @escaping Handler
     ) throws(ControlError) {
+        self.lineTimeoutNanoseconds = lineTimeoutNanoseconds
         self.path = path
         connectionLimit = max(1, min(Self.connectionCountMax, Int(clamping: descriptorLimit / 5)))
         self.access = access
@@ -96,7 +100,9 @@ final class ControlServer {
             return
         }
         do {
-            let connection = try ControlConnection(socket: socket, handler: handler) { [weak self] in self?.connections[$0] = nil }
+            let connection = try ControlConnection(
+                socket: socket, lineTimeoutNanoseconds: lineTimeoutNanoseconds, handler: handler
+            ) { [weak self] in self?.connections[$0] = nil }
             connections[ObjectIdentifier(connection)] = connection
         } catch {
             log.warning("a control connection cannot be watched: \(error)")

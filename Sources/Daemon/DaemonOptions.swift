@@ -16,6 +16,14 @@ public struct DaemonOptions: Sendable {
     public var control: String?
     /// The least important messages that are logged.
     public var logLevel: LogLevel?
+    /// How long a stop waits for requests in flight, in seconds.
+    public var drainTimeoutS: Int?
+    /// What the daemon gives up at its start.
+    public var sandbox: SandboxMode?
+    /// Whether a crash may leave a core file and debuggers may attach.
+    public var allowsCoreDumps = false
+    /// The only folders that backings may be in; empty: as the configuration file says.
+    public var backingFolders: [String] = []
 
     /// Options.
     public init(mode: Mode, control: String? = nil, logLevel: LogLevel? = nil) {

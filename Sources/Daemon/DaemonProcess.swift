@@ -11,15 +11,12 @@ public final class DaemonProcess {
     private let sink: DaemonLog.Sink
     private let log: Logger
     private let notifier = ServiceNotifier()
-    private let startTime = MonotonicClock.now()
-    private var settings: DaemonSettings?
-    private var stateDirectory: StateDirectory?
+    private let settings: DaemonSettings
+    private let begin: DaemonStart
     private var registry: ExportRegistry?
     private var server: ControlServer?
     private var signals: Registration?
     private var isStopping = false
-    /// How many descriptors the process may open; what every Linux process may, until it is known better.
-    private var descriptorLimit: UInt64 = 1024
     private var end: CheckedContinuation<Int32, Never>?
 
     /// Runs until a signal stops the daemon; 0 after a clean stop, 1 when it cannot do its work. Call it on the main thread, before any
@@ -30,12 +27,24 @@ public final class DaemonProcess {
     /// thread it
     /// waits on, and the first SIGTERM would end the process.
     public nonisolated static func run(_ options: DaemonOptions) -> Int32 {
+        let sink = DaemonLog.Sink.standardError()
+        sink.setLevel(options.logLevel ?? .info)
+        // A reload that is asked for too early waits; SIGTERM ends a start that hangs on a dead disk.
+        Signals.block([Signals.hangUp, Signals.brokenPipe])
+        let begin: DaemonStart
+        do {
+            begin = try DaemonStart(options)
+        } catch {
+            Logger(label: "vhublkd") { DaemonLog(label: $0, sink: sink) }.error("\(error)")
+            return 1
+        }
+        sink.setLevel(options.logLevel ?? begin.settings.configuration.logLevel ?? .info)
         // Signals are taken by the control loop alone.
-        Signals.block([Signals.terminate, Signals.interrupt, Signals.hangUp, Signals.brokenPipe])
+        Signals.block([Signals.terminate, Signals.interrupt])
         let status = Mutex<Int32>(1)
         let hasEnded = Semaphore()
         Task { @ControlActor in
-            let daemon = DaemonProcess(options, sink: .standardError())
+            let daemon = DaemonProcess(options, begin, sink: sink)
             let result = await daemon.run()
             status.withLock { $0 = result }
             hasEnded.signal()
@@ -51,10 +60,11 @@ public final class DaemonProcess {
         }
     }
 
-    init(_ options: DaemonOptions, sink: DaemonLog.Sink) {
+    private init(_ options: DaemonOptions, _ begin: DaemonStart, sink: DaemonLog.Sink) {
         self.options = options
+        self.begin = begin
+        self.settings = begin.settings
         self.sink = sink
-        sink.setLevel(options.logLevel ?? .info)
         log = Logger(label: "vhublkd") { DaemonLog(label: $0, sink: sink) }
     }
 
@@ -69,16 +79,10 @@ public final class DaemonProcess {
 
     private func start() async {
         do {
-            // First, so that a start that hangs on a dead disk can be stopped.
             signals = try EventLoop.control.register(signals: [Signals.terminate, Signals.interrupt, Signals.hangUp]) { [weak self] in
                 self?.take($0)
             }
-            protect()
-            let options = options
-            let settings = try await Worker.run { () throws(ConfigurationError) in try DaemonSettings(options) }
-            self.settings = settings
-            sink.setLevel(options.logLevel ?? settings.configuration.logLevel ?? .info)
-            try await serve(settings)
+            try await serve()
         } catch let error as ControlError {
             fail(error.description)
         } catch {
@@ -92,55 +96,32 @@ public final class DaemonProcess {
         finish(1)
     }
 
-    /// Gives up what a process that serves guests has no use for.
-    private func protect() {
-        do {
-            try ProcessSelf.forbidDumps()
-        } catch {
-            log.warning("\(error)")
-        }
-        do {
-            descriptorLimit = try ProcessSelf.raiseDescriptorLimit()
-        } catch {
-            log.warning("\(error)")
-        }
-    }
-
-    private func serve(_ settings: DaemonSettings) async throws {
+    private func serve() async throws {
         let pollers: PollerGroup
         do throws(ExportError) {
             pollers = try PollerGroup(cpus: settings.configuration.pollerCPUs?.cpus, topology: Topology())
         } catch {
             throw ControlError(error)
         }
-        var content = StateDirectory.Content()
-        if let path = settings.statePath {
-            let directory = try await Worker.run { () throws(ControlError) in try StateDirectory(path: path) }
-            stateDirectory = directory
-            content = try await Worker.run { () throws(ControlError) in try directory.load() }
-        }
-        makeFolder(settings.socketFolder)
-        let registry = ExportRegistry(
-            pollers: pollers, stateDirectory: stateDirectory, socketFolder: settings.socketFolder,
-            drainTimeoutNanoseconds: settings.drainTimeoutNanoseconds, makeLog: makeLog)
+        let registry = ExportRegistry(pollers: pollers, stateDirectory: begin.stateDirectory, settings: settings, makeLog: makeLog)
         self.registry = registry
         // Exports come before the control socket and before anything that could fail or take its time: virtual machines wait for them.
         if let single = settings.single {
             try await serveSingle(single.parameters, single.descriptor, registry)
         } else {
             let defaults = settings.configuration.defaults
-            await registry.restore(content, configured: settings.configuration.exports.map { defaults.completing($0) })
+            registry.restore(begin.content, configured: settings.configuration.exports.map { defaults.completing($0) })
         }
         guard !isStopping else { return }
-        try await listen(settings, registry, pollers)
+        try listen(registry, pollers)
         let count = registry.list.count
         log.info("vhublkd \(Product.version) serves \(count) export\(count == 1 ? "" : "s")")
+        for folder in begin.missingFolders {
+            log.warning("\(folder) is not there: what is made there later cannot be used before the daemon starts again")
+        }
+        for protection in begin.sandbox.active { log.debug("given up: \(protection)") }
+        for lack in begin.sandbox.missing where settings.sandbox != .off { log.warning("not given up: \(lack)") }
         notifier.ready(status: "\(count) exports")
-    }
-
-    private func makeFolder(_ path: String) {
-        // A missing folder is the usual state after a boot, /run being empty; what cannot be made is told by who needs it.
-        try? DurableFile.createFolder(path, mode: 0o755)
     }
 
     private func serveSingle(_ parameters: ExportParameters, _ descriptor: Int32?, _ registry: ExportRegistry) async throws(ControlError) {
@@ -163,24 +144,19 @@ public final class DaemonProcess {
         return FileDescriptor(owning: number)
     }
 
-    private func listen(_ settings: DaemonSettings, _ registry: ExportRegistry, _ pollers: PollerGroup) async throws(ControlError) {
+    private func listen(_ registry: ExportRegistry, _ pollers: PollerGroup) throws(ControlError) {
         guard let path = settings.controlPath else { return }
-        let access = await Worker.run { settings.access }
         let identity = DaemonVersion.Result(
             version: Product.version, pid: Int(ProcessSelf.identifier), uptimeNS: 0, mode: settings.single == nil ? "exports" : "single",
-            stateDirectory: settings.statePath, kernel: ProcessSelf.kernelRelease, hardening: Self.hardening)
+            stateDirectory: settings.statePath, kernel: ProcessSelf.kernelRelease, sandbox: settings.sandbox.rawValue,
+            hardening: begin.sandbox.active, unprotected: begin.sandbox.missing)
         let methods = ControlMethods(
-            registry: registry, pollers: pollers, identity: identity, startTime: startTime, defaults: settings.configuration.defaults)
-        server = try ControlServer(path: path, access: access, descriptorLimit: descriptorLimit, log: makeLog("control")) {
+            registry: registry, pollers: pollers, identity: identity, startTime: begin.time, defaults: settings.configuration.defaults)
+        server = try ControlServer(
+            path: path, access: begin.access, descriptorLimit: begin.sandbox.descriptorLimit, log: makeLog("control")
+        ) {
             await methods.answer($0)
         }
-    }
-
-    private static var hardening: [String] {
-        var list: [String] = []
-        if ProcessSelf.forbidsDumps { list += ["no core dumps", "no tracing"] }
-        if ProcessSelf.user != 0 { list.append("unprivileged user \(ProcessSelf.user)") }
-        return list
     }
 
     // MARK: Signals
@@ -200,16 +176,16 @@ public final class DaemonProcess {
     /// What
     /// runs is never touched; other changes hold from the next start.
     private func reload() async {
-        guard let registry, let path = settings?.configurationPath, !isStopping else {
+        guard let registry, let path = settings.configurationPath, !isStopping else {
             log.info("SIGHUP: there is no configuration file to read again")
-            await registry?.reload(configured: [])
+            registry?.reload(configured: [])
             return
         }
         notifier.reloading()
         do {
             let configuration = try await Worker.run { () throws(ConfigurationError) in try ConfigurationFile.read(path) }
             sink.setLevel(options.logLevel ?? configuration.logLevel ?? .info)
-            await registry.reload(configured: configuration.exports.map { configuration.defaults.completing($0) })
+            registry.reload(configured: configuration.exports.map { configuration.defaults.completing($0) })
             log.info("SIGHUP: \(path) was read again")
         } catch {
             log.error("SIGHUP: nothing was changed: \(error)")
@@ -224,13 +200,15 @@ public final class DaemonProcess {
         log.info("stopping: \(reason)")
         notifier.stopping()
         server?.stop()
-        let limit = settings?.drainTimeoutNanoseconds ?? 0
-        EventLoop.control.after(nanoseconds: limit + ExportRegistry.endNanosecondsMax) { [weak self] in
-            self?.log.warning("requests in flight were not finished within \(limit / 1_000_000_000) s")
+        registry?.beginStop()
+        // Rings give up by themselves at the end of the drain time-out; this is for what does not depend on rings.
+        let limit = settings.stopTimeoutNanoseconds
+        EventLoop.control.after(nanoseconds: limit) { [weak self] in
+            self?.log.warning("not everything has ended within \(limit / 1_000_000_000) s")
             self?.finish(0)
         }
         Task { @ControlActor in
-            await registry?.stop()
+            await registry?.finishStop()
             log.info("stopped")
             finish(0)
         }

@@ -5,8 +5,9 @@ import LinuxSystem
 import Logging
 
 extension ExportConfiguration {
-    /// What `parameters`, which were checked and have a socket unless it was inherited, say in the words of BlockExport.
-    init(_ parameters: ExportParameters, descriptor: FileDescriptor?) throws(ControlError) {
+    /// What `parameters`, which were checked and have a socket unless it was inherited, and the daemon's settings say in the words of
+    /// BlockExport.
+    init(_ parameters: ExportParameters, descriptor: FileDescriptor?, _ settings: DaemonSettings) throws(ControlError) {
         let backing: BackingSpec
         do {
             backing = try BackingSpec(parsing: parameters.backing)
@@ -27,6 +28,7 @@ extension ExportConfiguration {
         socketMode = parameters.socketMode.flatMap { UInt32($0, radix: 8) } ?? socketMode
         socketGroup = parameters.socketGroup
         errorPolicy = parameters.onError.map { $0.policy } ?? errorPolicy
+        drainTimeoutNanoseconds = settings.drainTimeoutNanoseconds
     }
 }
 

@@ -12,42 +12,43 @@ final class ExportRegistry {
     nonisolated static let exportCountMax = 4096
 
     struct Entry {
+        /// Tells this entry from a later one of the same name.
+        var identity: UInt64
         var parameters: ExportParameters
         var origin: ExportOrigin
         var state: ExportState
         var export: Export?
+        /// The socket, as long as there is no export to serve it.
+        var listener: ExportListener?
         /// Why it is in state failed.
         var error: ControlError?
+        /// Its backing is being opened.
+        var isOpening = false
+        /// When and how often it is tried again.
+        var retry = RetryPlan()
         /// A call works on it.
         var isBusy = false
     }
 
-    private let pollers: PollerGroup
+    let pollers: PollerGroup
     private let stateDirectory: StateDirectory?
-    /// The folder of sockets whose path nobody gave.
-    private let socketFolder: String
-    /// How long a ring that is stopped waits for its requests in flight.
-    private let drainTimeoutNanoseconds: UInt64
-    /// How much longer a removal is waited for: at the end of the time-out the rings give up, and then the export must end.
-    nonisolated static let endNanosecondsMax: UInt64 = 1_000_000_000
-    private let log: Logger
-    private let makeLog: (String) -> Logger
-    private var entries: [String: Entry] = [:]
+    /// What holds for the run.
+    let settings: DaemonSettings
+    let log: Logger
+    let makeLog: (String) -> Logger
+    var entries: [String: Entry] = [:]
+    private var entryCount: UInt64 = 0
     /// State files that cannot be used: their names are not given away.
-    private var refusedStates: [String: ControlError] = [:]
-    private var isStopping = false
+    var refusedStates: [String: ControlError] = [:]
+    var isStopping = false
 
     /// Told of the events of every export.
     var onEvent: (@ControlActor (String, ExportEvent) -> Void)?
 
-    init(
-        pollers: PollerGroup, stateDirectory: StateDirectory?, socketFolder: String, drainTimeoutNanoseconds: UInt64,
-        makeLog: @escaping (String) -> Logger
-    ) {
-        self.drainTimeoutNanoseconds = drainTimeoutNanoseconds
+    init(pollers: PollerGroup, stateDirectory: StateDirectory?, settings: DaemonSettings, makeLog: @escaping (String) -> Logger) {
         self.pollers = pollers
         self.stateDirectory = stateDirectory
-        self.socketFolder = socketFolder
+        self.settings = settings
         self.makeLog = makeLog
         log = makeLog("exports")
     }
@@ -83,6 +84,7 @@ final class ExportRegistry {
     private func info(_ entry: Entry) -> ExportInfo {
         var info = ExportInfo(entry.parameters, state: entry.state, origin: entry.origin)
         info.error = entry.error.map { ErrorInfo($0) }
+        info.retryNS = entry.retry.remainingNanoseconds
         if let export = entry.export { info.update(from: export.status) }
         return info
     }
@@ -94,111 +96,113 @@ final class ExportRegistry {
     func create(
         _ given: ExportParameters, origin: ExportOrigin, descriptor: FileDescriptor? = nil
     ) async throws(ControlError) -> ExportInfo {
-        let parameters = try reserve(given, origin: origin, hasSocket: descriptor == nil)
-        do throws(ControlError) {
-            let export = try await open(parameters, descriptor: descriptor)
-            if origin == .control { try await save(parameters, orElseRemove: export) }
-            guard !isStopping else {
-                try? await export.shutdown(force: true)
-                throw Self.stopping
-            }
-            entries[given.name]?.export = export
-            entries[given.name]?.state = .ready
-            entries[given.name]?.isBusy = false
-        } catch {
-            entries[given.name] = nil
-            throw error
-        }
-        return try show(given.name)
-    }
-
-    /// Makes the exports of the state directory and of the configuration file when the daemon starts, all at once. One that cannot be made
-    /// stays
-    /// as a failed one: the others serve, and nothing is forgotten.
-    func restore(_ content: StateDirectory.Content, configured: [ExportParameters]) async {
-        refusedStates = content.refused
-        for (name, error) in content.refused.sorted(by: { $0.key < $1.key }) {
-            log.error("export \(name) is not restored: \(error)")
-        }
-        if !content.foreign.isEmpty { log.notice("the state directory holds files that are not vhublkd's: \(content.foreign)") }
-        let configuredNames = Set(configured.map(\.name))
-        for shadowed in content.exports where configuredNames.contains(shadowed.name) {
-            log.warning(
-                "export \(shadowed.name) is in the configuration file and in the state directory; the configuration file's is taken")
-        }
-        var all = configured.map { ($0, ExportOrigin.configuration) }
-        all += content.exports.filter { !configuredNames.contains($0.name) }.map { ($0, ExportOrigin.control) }
-        let tasks = all.map { parameters, origin in Task { @ControlActor in await restore(parameters, origin: origin) } }
-        for task in tasks { await task.value }
-    }
-
-    /// Makes those exports of a configuration that are not there yet, and tries the failed ones again.
-    func reload(configured: [ExportParameters]) async {
-        for parameters in configured where entries[parameters.name] == nil {
-            await restore(parameters, origin: .configuration)
-        }
-        for entry in entries.values where entry.state == .failed && !entry.isBusy {
-            entries[entry.parameters.name] = nil
-            await restore(entry.parameters, origin: entry.origin)
-        }
-    }
-
-    private func restore(_ given: ExportParameters, origin: ExportOrigin) async {
         let name = given.name
-        let parameters: ExportParameters
-        do {
-            parameters = try reserve(given, origin: origin, hasSocket: true)
-        } catch {
-            log.error("export \(name) cannot be restored: \(error)")
-            if entries[name] == nil { entries[name] = Entry(parameters: given, origin: origin, state: .failed, error: error) }
-            return
-        }
-        do throws(ControlError) {
-            let export = try await open(parameters, descriptor: nil)
-            guard !isStopping else {
-                try? await export.shutdown(force: true)
-                return
-            }
-            entries[name]?.export = export
-            entries[name]?.state = .ready
-        } catch {
-            log.error("export \(name) cannot be restored: \(error)")
-            entries[name]?.state = .failed
-            entries[name]?.error = error
-        }
-        entries[name]?.isBusy = false
-    }
-
-    /// Takes the name and completes what was not given.
-    private func reserve(_ given: ExportParameters, origin: ExportOrigin, hasSocket: Bool) throws(ControlError) -> ExportParameters {
         guard !isStopping else { throw Self.stopping }
-        let name = given.name
         if entries[name] != nil {
             throw ControlError(
                 .exists, "an export named '\(name)' exists", field: "name", hint: "choose another name, or delete that export first")
         }
         if let error = refusedStates[name], origin == .control { throw error }
-        guard entries.count < Self.exportCountMax else {
-            throw ControlError(.limit, "there are \(entries.count) exports already", hint: "delete one, or run another daemon")
+        guard entries.count < Self.exportCountMax else { throw Self.tooMany }
+        let identity = add(given, origin: origin, state: .starting)
+        do throws(ControlError) {
+            let parameters = descriptor == nil ? try completed(given) : given
+            entries[name]?.parameters = parameters
+            let listener = descriptor == nil ? try listen(parameters) : nil
+            entries[name]?.listener = listener
+            try await make(parameters, identity, descriptor: descriptor, listener: listener)
+        } catch {
+            if entries[name]?.identity == identity { forget(name) }
+            throw error
         }
-        var parameters = given
-        if hasSocket {
-            let socket = given.socket ?? "\(socketFolder)/\(name).sock"
-            try Schema.string(.socketPath).check(.string(socket), field: "socket")
-            if let other = entries.values.first(where: { $0.parameters.socket == socket }) {
-                let hint = "choose another path with --socket"
-                throw ControlError(.exists, "export \(other.parameters.name) has the socket \(socket)", field: "socket", hint: hint)
+        return try show(name)
+    }
+
+    private func make(
+        _ parameters: ExportParameters, _ identity: UInt64, descriptor: FileDescriptor?, listener: ExportListener?
+    ) async throws(ControlError) {
+        let name = parameters.name
+        let export = try await open(parameters, descriptor: descriptor)
+        var isSaved = false
+        do throws(ControlError) {
+            // Deleted meanwhile, which an export whose backing takes its time to open can be.
+            guard entries[name]?.identity == identity else { throw isStopping ? Self.stopping : Self.deleted(name) }
+            if entries[name]?.origin == .control {
+                entries[name]?.isBusy = true
+                defer { entries[name]?.isBusy = false }
+                try await save(parameters)
+                isSaved = true
             }
-            parameters.socket = socket
+            guard !isStopping else { throw Self.stopping }
+            try start(export, on: listener)
+        } catch {
+            try? await export.shutdown(force: true)
+            // A call that is refused leaves nothing behind.
+            if isSaved, let stateDirectory { try? await Worker.run { () throws(ControlError) in try stateDirectory.remove(name) } }
+            throw error
         }
-        entries[name] = Entry(parameters: parameters, origin: origin, state: .starting, isBusy: true)
+    }
+
+    /// Lets an opened export serve.
+    func start(_ export: Export, on listener: ExportListener?) throws(ControlError) {
+        let name = export.configuration.name
+        do throws(ExportError) {
+            if let listener { try export.start(on: listener) } else { try export.start() }
+        } catch {
+            throw ControlError(error)
+        }
+        entries[name]?.listener = nil
+        entries[name]?.export = export
+        entries[name]?.state = .ready
+        entries[name]?.error = nil
+        entries[name]?.retry = RetryPlan()
+    }
+
+    /// Enters a name; the answer tells this entry from later ones.
+    func add(_ parameters: ExportParameters, origin: ExportOrigin, state: ExportState) -> UInt64 {
+        entryCount += 1
+        entries[parameters.name] = Entry(identity: entryCount, parameters: parameters, origin: origin, state: state)
+        return entryCount
+    }
+
+    /// Removes an entry, its socket included.
+    private func forget(_ name: String) {
+        entries[name]?.listener?.close()
+        entries[name]?.retry.cancel()
+        entries[name] = nil
+    }
+
+    /// `given` with its socket's path, which no other export may have.
+    func completed(_ given: ExportParameters) throws(ControlError) -> ExportParameters {
+        var parameters = given
+        let socket = given.socket ?? "\(settings.socketFolder)/\(given.name).sock"
+        try Schema.string(.socketPath).check(.string(socket), field: "socket")
+        if let other = entries.values.first(where: { $0.parameters.socket == socket && $0.parameters.name != given.name }) {
+            let hint = "choose another path with --socket"
+            throw ControlError(.exists, "export \(other.parameters.name) has the socket \(socket)", field: "socket", hint: hint)
+        }
+        parameters.socket = socket
         return parameters
     }
 
-    private func open(_ parameters: ExportParameters, descriptor: FileDescriptor?) async throws(ControlError) -> Export {
+    /// Makes the socket of an export, whose path is known.
+    func listen(_ parameters: ExportParameters) throws(ControlError) -> ExportListener {
+        let configuration = try ExportConfiguration(parameters, descriptor: nil, settings)
+        try settings.folders.check(socket: parameters.socket ?? "")
+        do throws(ExportError) {
+            return try ExportListener(
+                path: parameters.socket ?? "", mode: configuration.socketMode, group: configuration.socketGroup)
+        } catch {
+            throw ControlError(error)
+        }
+    }
+
+    /// Opens the backing; nobody is served yet.
+    func open(_ parameters: ExportParameters, descriptor: FileDescriptor?) async throws(ControlError) -> Export {
         let name = parameters.name
-        var configuration = try ExportConfiguration(parameters, descriptor: descriptor)
-        configuration.drainTimeoutNanoseconds = drainTimeoutNanoseconds
+        let configuration = try ExportConfiguration(parameters, descriptor: descriptor, settings)
+        let folders = settings.folders
+        try await Worker.run { () throws(ControlError) in try folders.check(backing: parameters.backing) }
         do throws(ExportError) {
             let export = try await Export.open(configuration, pollers: pollers)
             let log = makeLog("export \(name)")
@@ -206,24 +210,9 @@ final class ExportRegistry {
                 event.write(to: log)
                 self?.onEvent?(name, event)
             }
-            do throws(ExportError) {
-                try export.start()
-            } catch {
-                try? await export.shutdown(force: true)
-                throw error
-            }
             return export
         } catch {
             throw ControlError(error)
-        }
-    }
-
-    private func save(_ parameters: ExportParameters, orElseRemove export: Export) async throws(ControlError) {
-        do throws(ControlError) {
-            try await save(parameters)
-        } catch {
-            try? await export.shutdown(force: true)
-            throw error
         }
     }
 
@@ -233,6 +222,12 @@ final class ExportRegistry {
     }
 
     private nonisolated static let stopping = ControlError(.stopping, "the daemon is stopping", hint: "try again when it has started anew")
+    nonisolated static let tooMany = ControlError(
+        .limit, "there are \(exportCountMax) exports already", hint: "delete one, or run another daemon")
+
+    private nonisolated static func deleted(_ name: String) -> ControlError {
+        ControlError(.busy, "export '\(name)' was deleted while it was being made", field: "name", hint: "make it again if it is wanted")
+    }
 
     // MARK: Changing
 
@@ -248,7 +243,7 @@ final class ExportRegistry {
     }
 
     private static func notServing(_ name: String) -> ControlError {
-        let hint = "see why with 'vhublkctl export show \(name)', then delete it or start the daemon again"
+        let hint = "see why with 'vhublkctl export show \(name)'; it is tried again by itself, and can be deleted"
         return ControlError(.unsupported, "export '\(name)' does not serve", field: "name", hint: hint)
     }
 
@@ -292,7 +287,7 @@ final class ExportRegistry {
                 return .failure(error)
             }
         }
-        guard let result = await ControlActor.value(of: removal, within: drainTimeoutNanoseconds + Self.endNanosecondsMax) else {
+        guard let result = await ControlActor.value(of: removal, within: settings.stopTimeoutNanoseconds) else {
             let message = "requests of export '\(name)' are still in flight"
             throw ControlError(.busy, message, field: "name", hint: "it serves no more and is removed when its disk has answered them")
         }
@@ -310,19 +305,28 @@ final class ExportRegistry {
             entries[name]?.state = entry.state
             throw ControlError(error)
         }
-        entries[name] = nil
+        forget(name)
         log.info("export \(name) was deleted")
         if entry.origin == .control, let stateDirectory {
             try await Worker.run { () throws(ControlError) in try stateDirectory.remove(name) }
         }
     }
 
-    /// Takes no more calls and ends every export; their definitions stay.
-    func stop() async {
+    /// Takes no more calls and closes every socket; their definitions stay. `finishStop` does what takes time.
+    func beginStop() {
         isStopping = true
+        for name in entries.keys {
+            entries[name]?.listener?.close()
+            entries[name]?.retry.cancel()
+            entries[name]?.export?.stopListening()
+        }
+    }
+
+    /// Ends every export, which is bounded by the drain time-out. Pollers end with the process: one whose requests the kernel still has could
+    /// not be waited for.
+    func finishStop() async {
         let tasks = serving.map { export in Task { @ControlActor in try? await export.shutdown(force: true) } }
         for task in tasks { await task.value }
         entries = [:]
-        pollers.shutdown()
     }
 }

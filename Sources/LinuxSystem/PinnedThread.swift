@@ -9,10 +9,12 @@ public final class PinnedThread: Sendable {
     private final class Start: Sendable {
         let name: String
         let isPinned: Bool
+        let role: SystemCallLists.Role
         let body: @Sendable () -> Void
-        init(name: String, isPinned: Bool, body: @escaping @Sendable () -> Void) {
+        init(name: String, isPinned: Bool, role: SystemCallLists.Role, body: @escaping @Sendable () -> Void) {
             self.name = name
             self.isPinned = isPinned
+            self.role = role
             self.body = body
         }
     }
@@ -21,9 +23,12 @@ public final class PinnedThread: Sendable {
     private let isJoined = Locked(false)
 
     /// Starts a thread that runs `body` once. `name` is cut to the 15 bytes Linux keeps; `cpu` fixes the thread to one CPU, which must be
-    /// one the process may use. Without it the thread runs wherever the process's first thread may, whoever creates it.
-    public init(name: String, cpu: Int? = nil, body: @escaping @Sendable () -> Void) throws(SystemError) {
-        let start = unsafe Unmanaged.passRetained(Start(name: name, isPinned: cpu != nil, body: body))
+    /// one the process may use. Without it the thread runs wherever the process's first thread may, whoever creates it. `role` says which
+    /// system calls the thread keeps where the process filters them; a thread has at most those of the thread that starts it.
+    public init(
+        name: String, cpu: Int? = nil, role: SystemCallLists.Role = .process, body: @escaping @Sendable () -> Void
+    ) throws(SystemError) {
+        let start = unsafe Unmanaged.passRetained(Start(name: name, isPinned: cpu != nil, role: role, body: body))
         var thread = pthread_t()
         // The retained box is the new thread's; a C function pointer captures nothing, so it goes through the argument.
         let status = unsafe clinux_thread_create(&thread, Int32(cpu ?? -1), PinnedThread.enter, start.toOpaque())
@@ -77,6 +82,7 @@ public final class PinnedThread: Sendable {
         // A thread inherits its creator's CPUs, and a creator that is pinned must not have its helpers on its own CPU.
         if !start.isPinned, let cpus = CPUSet.ofProcess() { _ = unsafe clinux_set_affinity(0, cpus.words) }
         _ = unsafe clinux_thread_name(String(decoding: start.name.utf8.prefix(15), as: UTF8.self))
+        ThreadFilters.enterThread(start.role)
         start.body()
         return nil
     }

@@ -41,13 +41,39 @@ public enum ProcessSelf {
 
     /// Raises the limit of open descriptors as far as the system allows and returns it.
     public static func raiseDescriptorLimit() throws(SystemError) -> UInt64 {
+        try raise(RLIMIT_NOFILE.rawValue, "RLIMIT_NOFILE", mayPassMaximum: false)
+    }
+
+    /// Raises the limit of memory that the kernel may keep for us, io_uring's buffers: to any amount for who has CAP_SYS_RESOURCE, for others
+    /// as far as the system allows.
+    public static func raiseLockedMemoryLimit() throws(SystemError) {
+        // RLIMIT_MEMLOCK, which glibc shows to _DEFAULT_SOURCE only.
+        _ = try raise(8, "RLIMIT_MEMLOCK", mayPassMaximum: true)
+    }
+
+    private static func raise(_ number: UInt32, _ name: String, mayPassMaximum: Bool) throws(SystemError) -> UInt64 {
         var limit = rlimit()
-        let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
-        if unsafe getrlimit(resource, &limit) != 0 { throw SystemError("read RLIMIT_NOFILE", errno: errno) }
+        let resource = __rlimit_resource_t(number)
+        if unsafe getrlimit(resource, &limit) != 0 { throw SystemError("read \(name)", errno: errno) }
+        if mayPassMaximum {
+            var unlimited = rlimit(rlim_cur: rlim_t.max, rlim_max: rlim_t.max)
+            if unsafe setrlimit(resource, &unlimited) == 0 { return UInt64(rlim_t.max) }
+        }
         limit.rlim_cur = limit.rlim_max
-        if unsafe setrlimit(resource, &limit) != 0 { throw SystemError("raise RLIMIT_NOFILE", errno: errno) }
+        if unsafe setrlimit(resource, &limit) != 0 { throw SystemError("raise \(name)", errno: errno) }
         return UInt64(limit.rlim_cur)
     }
+
+    /// Forbids for good that this process, or a program it would start, gains privileges (prctl(2), PR_SET_NO_NEW_PRIVS).
+    public static func forbidNewPrivileges() throws(SystemError) {
+        try SystemError.check(clinux_forbid_new_privileges(), "forbid new privileges")
+    }
+
+    /// Whether that holds for the calling thread.
+    public static var forbidsNewPrivileges: Bool { clinux_forbids_new_privileges() == 1 }
+
+    /// Whether the calling thread's system calls are filtered.
+    public static var filtersSystemCalls: Bool { clinux_filter_mode() == 2 }
 
     /// Sends a datagram to the Unix socket `address` without waiting; a leading `@` names an abstract one (sd_notify(3)).
     public static func sendDatagram(_ text: String, to address: String) throws(SystemError) {

@@ -20,4 +20,11 @@ extension UnixSocket {
         if let number = UInt32(name) { return number }
         return UInt32(exactly: unsafe clinux_group_number(name))
     }
+
+    /// The number of a user given by name or number; nil when there is none of that name. May ask a directory service: not on the control
+    /// thread.
+    public static func userNumber(_ name: String) -> UInt32? {
+        if let number = UInt32(name) { return number }
+        return UInt32(exactly: unsafe clinux_user_number(name))
+    }
 }

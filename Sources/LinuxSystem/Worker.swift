@@ -1,10 +1,13 @@
-/// Runs slow work (opening files, resolving names, anything that may wait for a disk) off the control thread, on a few threads of its own:
+/// Runs slow work (opening files, resolving names, anything that may wait for a disk) off the control thread, on threads of its own:
 /// Swift's cooperative pool must not be blocked.
 public enum Worker {
-    /// The most pieces of work that run at once; the others wait in order.
-    public static let threadCountMax = 4
+    /// The most pieces of work that run at once; the others wait in order. As many as that: work on a disk that does not answer takes as long
+    /// as the disk likes, and must not hold up the work on others.
+    public static let threadCountMax = 128
+    /// Threads that stay when there is nothing to do.
+    public static let threadCountKept = 4
 
-    private static let queue = WorkQueue(threadCountMax: threadCountMax)
+    private static let queue = WorkQueue(threadCountMax: threadCountMax, threadCountKept: threadCountKept)
 
     /// Runs `body` on a worker thread and returns or throws what it does. Cancelling the task does not stop the body.
     public nonisolated(nonsending) static func run<Success: Sendable, Failure: Error>(
@@ -17,7 +20,7 @@ public enum Worker {
     }
 }
 
-/// Work in order of arrival and the threads that do it; threads are started as they are needed and stay.
+/// Work in order of arrival and the threads that do it; threads are started as they are needed, and a few stay.
 private final class WorkQueue: Sendable {
     private struct State {
         var waiting: [@Sendable () -> Void] = []
@@ -28,9 +31,11 @@ private final class WorkQueue: Sendable {
     private let state = Locked(State())
     private let available = Semaphore()
     private let threadCountMax: Int
+    private let threadCountKept: Int
 
-    init(threadCountMax: Int) {
+    init(threadCountMax: Int, threadCountKept: Int) {
         self.threadCountMax = threadCountMax
+        self.threadCountKept = threadCountKept
     }
 
     func add(_ body: @escaping @Sendable () -> Void) {
@@ -46,7 +51,7 @@ private final class WorkQueue: Sendable {
 
     private func start() {
         do {
-            _ = try PinnedThread(name: "worker") { [self] in run() }
+            _ = try PinnedThread(name: "worker", role: .worker) { [self] in run() }
         } catch {
             // With at least one thread the work waits; with none nothing slow can ever be done.
             let left = state.withLock { state in
@@ -59,7 +64,16 @@ private final class WorkQueue: Sendable {
 
     private func run() {
         while true {
-            state.withLock { $0.idleCount += 1 }
+            let isNeeded = state.withLock { state in
+                // Idle threads take one piece each; what is added after this starts another thread if there are too few.
+                guard state.threadCount <= threadCountKept || state.waiting.count > state.idleCount else {
+                    state.threadCount -= 1
+                    return false
+                }
+                state.idleCount += 1
+                return true
+            }
+            guard isNeeded else { return }
             available.wait()
             let body = state.withLock { state in
                 state.idleCount -= 1

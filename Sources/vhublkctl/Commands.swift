@@ -137,7 +137,8 @@ struct VersionCommand: DaemonCommand {
             if verbose {
                 lines.append("mode:      \(daemon.mode)")
                 if let directory = daemon.stateDirectory { lines.append("state:     \(directory)") }
-                lines.append("hardening: " + (daemon.hardening.isEmpty ? "none" : daemon.hardening.joined(separator: ", ")))
+                lines.append("sandbox:   \(daemon.sandbox)")
+                lines += daemon.hardening.map { "  + \($0)" } + daemon.unprotected.map { "  - \($0)" }
             }
             return lines.joined(separator: "\n")
         }

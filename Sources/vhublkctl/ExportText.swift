@@ -24,6 +24,7 @@ enum ExportText {
     static func details(_ export: ExportInfo) -> String {
         var rows = [("name", export.name), ("state", state(export)), ("backing", export.backing)]
         if let error = export.error { rows += [("error", error.message)] + (error.hint.map { [("hint", $0)] } ?? []) }
+        if let wait = export.retryNS { rows.append(("next try", "in " + Quantity.time(wait))) }
         rows += [
             ("origin", export.origin.rawValue), ("size", "\(ByteSize(export.size)) (\(export.size) bytes)"),
             ("block size", "\(export.blockSize)"),

@@ -15,3 +15,4 @@ extension ErrorChoice: ExpressibleByArgument {
     /// Reads the word; the parser tells those there are.
     public init?(argument: String) { self.init(parsing: argument) }
 }
+extension SandboxMode: ExpressibleByArgument {}

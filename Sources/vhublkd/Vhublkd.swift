@@ -21,8 +21,8 @@ struct Vhublkd: ParsableCommand {
             which are kept in the state directory. In the second form it serves one export, as QEMU's conventions for back-end programs \
             want it, and has a control socket only when --control is given.
 
-            SIGTERM and SIGINT stop the daemon: it waits for requests in flight, bounded by drain_timeout_s of the configuration file (10 \
-            seconds). SIGHUP reads the configuration file again: the log level holds at once, new exports are made, failed ones are tried \
+            SIGTERM and SIGINT stop the daemon: it waits for requests in flight, bounded by --drain-timeout; what is not done by then \
+            is submitted again by the front-ends. SIGHUP reads the configuration file again: the log level holds at once, new exports are made, failed ones are tried \
             again; running ones are never touched. The daemon never goes to the background by itself.
             """,
         version: Product.version)
@@ -46,6 +46,29 @@ struct Vhublkd: ParsableCommand {
     var stateDir: String?
     @Option(help: ArgumentHelp("The least important messages that are logged.", valueName: "level"))
     var logLevel: LogLevel?
+    @Option(
+        help: ArgumentHelp(
+            "How long a stop waits for requests in flight, 0 to 600: of the daemon, of an export, of a ring. (default: 10)",
+            valueName: "seconds"))
+    var drainTimeout: Int?
+    @Option(
+        help: ArgumentHelp(
+            "What the daemon gives up at its start: strict, on or off. (default: on)",
+            discussion:
+                """
+                'on' keeps the capabilities, system calls and files that exports may need; a forbidden system call fails and is written to \
+                the kernel's log. 'strict' keeps no capability, ends the daemon at a forbidden call, and does not start where the kernel \
+                lacks something. 'vhublkctl version --verbose' tells what is active.
+                """,
+            valueName: "mode"))
+    var sandbox: SandboxMode?
+    @Option(
+        help: ArgumentHelp(
+            "The only folder, file or device that backings may be, may be repeated; landlock holds the daemon to it. (default: any)",
+            valueName: "path"), completion: .file())
+    var backingFolder: [String] = []
+    @Flag(help: "Allow core files and debuggers, which show the data of guests.")
+    var coreDumps = false
 
     @Option(help: ArgumentHelp("Serve one export, on a socket made at this path.", valueName: "path"), completion: .file())
     var socketPath: String?
@@ -82,6 +105,10 @@ struct Vhublkd: ParsableCommand {
     private var isSingle: Bool { socketPath != nil || fd != nil || blkFile != nil }
 
     func validate() throws {
+        if let drainTimeout, !(0...600).contains(drainTimeout) {
+            throw ValidationError("--drain-timeout cannot be \(drainTimeout): give 0 to 600 seconds")
+        }
+        if backingFolder.contains("") { throw ValidationError("--backing-folder is empty: give a path") }
         if isSingle {
             guard blkFile != nil else { throw ValidationError("--blk-file is missing: what is to be served?") }
             guard (socketPath != nil) != (fd != nil) else {
@@ -101,10 +128,17 @@ struct Vhublkd: ParsableCommand {
 
     /// What the options say, paths made absolute and everything in its range.
     func options() throws -> DaemonOptions {
-        let control = control.map(Self.absolute)
+        var options = DaemonOptions(mode: try mode(), control: control.map(Self.absolute), logLevel: logLevel)
+        options.drainTimeoutS = drainTimeout
+        options.sandbox = sandbox
+        options.allowsCoreDumps = coreDumps
+        options.backingFolders = backingFolder.map(Self.absolute)
+        return options
+    }
+
+    private func mode() throws -> DaemonOptions.Mode {
         guard let blkFile else {
-            let mode = DaemonOptions.Mode.exports(configuration: config.map(Self.absolute), stateDirectory: stateDir.map(Self.absolute))
-            return DaemonOptions(mode: mode, control: control, logLevel: logLevel)
+            return .exports(configuration: config.map(Self.absolute), stateDirectory: stateDir.map(Self.absolute))
         }
         let socket = socketPath.map(Self.absolute)
         var parameters = ExportParameters(
@@ -117,7 +151,7 @@ struct Vhublkd: ParsableCommand {
         } catch let error as ControlError {
             throw ValidationError(Self.optionNames(error.description))
         }
-        return DaemonOptions(mode: .single(parameters, descriptor: fd), control: control, logLevel: logLevel)
+        return .single(parameters, descriptor: fd)
     }
 
     /// The words of `export.create` where this command line has others.

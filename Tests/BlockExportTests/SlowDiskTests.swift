@@ -2,34 +2,12 @@ import BlockExport
 import BlockIO
 import Foundation
 import LinuxSystem
+import TestSupport
 import Testing
 import VhostUserFrontend
 
-/// Requests that the disk does not finish: stops are bounded, nothing is lost, nothing is done twice. The disk is a file on a file system
-/// that is frozen (fsfreeze), so that writes wait in the kernel for exactly as long as the test wants. Needs root, as loop mounts do.
+/// Requests that the disk does not finish: stops are bounded, nothing is lost, nothing is done twice.
 @Suite(.serialized) struct SlowDiskTests {
-    /// A small ext4 in memory, mounted.
-    final class FreezableDisk {
-        let folder: String
-        var file: String { folder + "/mount/disk.img" }
-
-        init() throws {
-            folder = "/dev/shm/vhublk-slow-\(UUID().uuidString)"
-            try Shell.run("mkdir -p \(folder)/mount && truncate -s 64M \(folder)/image && mkfs.ext4 -q \(folder)/image")
-            try Shell.run(
-                "mount -o loop \(folder)/image \(folder)/mount && dd if=/dev/zero of=\(folder)/mount/disk.img bs=1M count=16 status=none")
-            try Shell.run("sync -f \(folder)/mount")
-        }
-
-        func freeze() throws { try Shell.run("fsfreeze -f \(folder)/mount") }
-        func thaw() throws { try Shell.run("fsfreeze -u \(folder)/mount") }
-
-        deinit {
-            // Lazily: the export's backing may have the file open for a moment longer.
-            try? Shell.run("umount -l \(folder)/mount; rm -rf \(folder)")
-        }
-    }
-
     @Test(arguments: [false, true])
     func aStopDoesNotWaitForAStuckDisk(isPacked: Bool) async throws {
         let disk = try FreezableDisk()

@@ -28,6 +28,8 @@ struct CommandLineTests {
         (["--socket-path", "/x", "--blk-file", "null:1G", "--serial", "123456789012345678901"], "--serial"),
         (["--on-error", "hold"], "neither"), (["--socket-path", "/x", "--blk-file", "null:1G", "--on-error", "hold:soon"], "hold:soon"),
         (["--socket-path", "/x", "--blk-file", "null:1G", "--cpus", "3-1"], "3-1"), (["--log-level", "loud"], "loud"),
+        (["--drain-timeout", "601"], "--drain-timeout cannot be 601"), (["--drain-timeout=-1"], "--drain-timeout cannot be -1"),
+        (["--drain-timeout", "soon"], "soon"), (["--sandbox", "maybe"], "maybe"), (["--backing-folder", ""], "--backing-folder"),
     ]
 
     @Test(arguments: wrongDaemonLines)

@@ -13,6 +13,11 @@ struct ConfigurationFileTests {
             control = "/run/c.sock"
             control_mode = "0600"
             control_group = "disk"
+            control_users = ["alice", "1000"]
+            sandbox = "strict"
+            core_dumps = true
+            backing_folders = ["/srv/images", "/dev"]
+            socket_folders = ["/run/qemu"]
             state_dir = "/var/lib/x"
             log_level = "debug"
             drain_timeout_s = 5
@@ -37,6 +42,8 @@ struct ConfigurationFileTests {
         #expect(configuration.control == "/run/c.sock")
         #expect(configuration.controlMode == "0600" && configuration.controlGroup == "disk")
         #expect(configuration.stateDirectory == "/var/lib/x" && configuration.logLevel == .debug && configuration.drainTimeoutS == 5)
+        #expect(configuration.controlUsers == ["alice", "1000"] && configuration.sandbox == .strict && configuration.coreDumps == true)
+        #expect(configuration.backingFolders == ["/srv/images", "/dev"] && configuration.socketFolders == ["/run/qemu"])
         #expect(configuration.pollerCPUs?.cpus == [0, 1])
         #expect(configuration.exports.map(\.name) == ["a", "b"])
         let completed = configuration.exports.map { configuration.defaults.completing($0) }
@@ -57,6 +64,10 @@ struct ConfigurationFileTests {
         ("log_level = \"loud\"", 1, "log_level", "cannot be the string 'loud'", "debug, info"),
         ("drain_timeout_s = -1", 1, "drain_timeout_s", "cannot be -1", "0 to 600"),
         ("drain_timeout_s = 1.5", 1, "drain_timeout_s", "cannot be 1.5", "0 to 600"),
+        ("control_users = \"alice\"", 1, "control_users", "cannot be the string", "array"),
+        ("control_users = [\"a b\"]", 1, "control_users[0]", "not the name or number of a user", "libvirt-qemu"),
+        ("sandbox = \"maybe\"", 1, "sandbox", "cannot be the string 'maybe'", "strict, on, off"),
+        ("backing_folders = [\"images\"]", 1, "backing_folders[0]", "not an absolute path", "absolute"),
         ("state_dir = 2020-01-01", 1, "state_dir", "date", "quotes"),
         ("[pollers]\n# c\ncpus = \"3-1\"", 3, "pollers.cpus", "cannot be", "CPUs"),
         ("pollers = 1", 1, "pollers", "cannot be 1", "object"),

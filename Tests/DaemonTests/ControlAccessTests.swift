@@ -46,6 +46,13 @@ struct ControlAccessTests {
         #expect(!isRefused { $0.group = myGroup })
         #expect(!isRefused { $0.groupNumber = myGroup })
         #expect(!isRefused { $0.mode = 0o666 })
+        // Users who are named are let in, and a mode for everybody lets in nobody else then.
+        #expect(!isRefused { $0.userNumbers = [me &+ 7, me] })
+        #expect(
+            isRefused {
+                $0.userNumbers = [me &+ 7]
+                $0.mode = 0o666
+            } == !isRoot)
         #expect(
             isRefused {
                 $0.groupNumber = myGroup

@@ -43,7 +43,8 @@ struct DocumentExampleTests {
             .replacing(/"(time_ns|uptime_ns)":[0-9]+/) { #""\#($0.output.1)":1234567890"# }
             .replacing(/"pid":[0-9]+/, with: #""pid":4242"#)
             .replacing(/"kernel":"[^"]*"/, with: #""kernel":"6.1.0-28-amd64""#)
-            .replacing(/"hardening":\[[^\]]*\]/, with: #""hardening":["no core dumps","no tracing"]"#)
+            .replacing(/"hardening":\[[^\]]*\]/, with: #""hardening":["no new privileges","no core dumps, no tracing"]"#)
+            .replacing(/"unprotected":\[[^\]]*\]/, with: #""unprotected":[]"#)
     }
 
     /// Results are what their schemas say, so that the OpenRPC document can be relied on.

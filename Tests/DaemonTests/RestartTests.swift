@@ -26,7 +26,7 @@ struct RestartTests {
             if stop != SIGKILL { #expect(status == 0, "\(daemon.log)") }
             if stop != SIGKILL { #expect(try daemon.folder.names.filter { $0.hasSuffix(".sock") }.isEmpty) }
             try daemon.restart()
-            #expect(try daemon.call(ExportList.self, NoParameters()).exports == before)
+            #expect(try daemon.settledExports() == before)
             for export in before { _ = try UnixSocket.connect(path: try #require(export.socket)) }
         }
     }
@@ -36,8 +36,9 @@ struct RestartTests {
         for number in 0..<100 { _ = try daemon.call(ExportCreate.self, ExportParameters(name: "e\(number)", backing: "null:1G")) }
         daemon.kill()
         try daemon.restart()
-        // The control socket comes last: whoever can ask finds all exports there.
-        #expect(try daemon.call(ExportList.self, NoParameters()).exports.filter { $0.state == .ready }.count == 100)
+        // The control socket comes last: whoever can ask finds all sockets there.
+        for number in 0..<100 { _ = try UnixSocket.connect(path: daemon.folder.path + "/e\(number).sock") }
+        #expect(try daemon.settledExports().filter { $0.state == .ready }.count == 100)
     }
 
     @Test func tornStateIsToldAndKept() throws {
@@ -49,7 +50,7 @@ struct RestartTests {
         try daemon.folder.write("state/torn.json", torn)
         try daemon.folder.write("state/notes.txt", "mine")
         try daemon.restart()
-        let exports = try daemon.call(ExportList.self, NoParameters()).exports
+        let exports = try daemon.settledExports()
         #expect(exports.map(\.state) == [.ready, .failed])
         #expect(exports[1].error?.kind == "state" && exports[1].error?.message.contains("torn.json") == true)
         #expect(daemon.log.contains("export torn is not restored") && daemon.log.contains("notes.txt"))
@@ -67,11 +68,13 @@ struct RestartTests {
         daemon.kill()
         try FileManager.default.moveItem(atPath: image, toPath: image + ".away")
         try daemon.restart()
-        let failed = try daemon.call(ExportShow.self, .init(name: "lost"))
+        let failed = try #require(try daemon.settledExports().first)
         #expect(failed.state == .failed && failed.error?.kind == "backing" && failed.error?.message.contains(image) == true)
         #expect(try daemon.refusal(.exportCreate, ["name": "lost", "backing": "null:1M"]).kind == .exists)
         #expect(try daemon.refusal(.exportResize, ["name": "lost", "size": "1G"]).kind == .unsupported)
-        // It is back: a reload tries again.
+        #expect(try #require(failed.retryNS) <= 10_000_000_000)
+        // It is back: a reload tries again at once, whatever wait there was.
+        ProcessSelf.sleep(nanoseconds: 2_000_000_000)
         try FileManager.default.moveItem(atPath: image + ".away", toPath: image)
         daemon.signal(SIGHUP)
         #expect(waits { (try? daemon.call(ExportShow.self, .init(name: "lost")).state) == .ready })
@@ -99,7 +102,7 @@ struct RestartTests {
         try configure(["a"])
         let arguments = ["--config", folder.path + "/f.toml"]
         let daemon = try RunningDaemon(folder: folder, arguments: arguments)
-        let first = try daemon.call(ExportShow.self, .init(name: "a"))
+        let first = try #require(try daemon.settledExports().first)
         #expect(first.origin == .configuration && first.queues.count == 2)
         let mode = try #require(try FileStatus.atPath(folder.path + "/a.sock")).permissions
         #expect(mode == 0o600)
@@ -127,7 +130,7 @@ struct RestartTests {
         let other = try RunningDaemon(
             folder: daemon.folder,
             arguments: ["--config", daemon.folder.path + "/f.toml", "--control", daemon.control, "--state-dir", daemon.stateFolder])
-        #expect(try other.call(ExportShow.self, .init(name: "same")).size == 2 << 30)
+        #expect(try other.settledExports().first?.size == 2 << 30)
         #expect(other.log.contains("same is in the configuration file and in the state directory"))
     }
 }

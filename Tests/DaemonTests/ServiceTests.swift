@@ -96,8 +96,7 @@ struct ServiceTests {
 
     @Test func protections() throws {
         let daemon = try RunningDaemon()
-        let hardening = try daemon.call(DaemonVersion.self, NoParameters()).hardening
-        #expect(hardening.contains("no core dumps") && hardening.contains("no tracing"))
+        #expect(try daemon.call(DaemonVersion.self, NoParameters()).hardening.contains("no core dumps, no tracing"))
         let limits = try String(contentsOf: URL(filePath: "/proc/\(daemon.pid)/limits"), encoding: .utf8)
         let core = try #require(limits.split(separator: "\n").first { $0.hasPrefix("Max core file size") })
         #expect(core.split(separator: " ").filter { $0 == "0" }.count == 2)

@@ -50,5 +50,6 @@ int64_t clinux_file_system_type(int fd);
 /// flock without waiting.
 int clinux_try_lock(int fd, int exclusive);
 
-/// The number of the group with this name, or -errno (-ENOENT: there is none).
+/// The number of the group, or of the user, with this name, or -errno (-ENOENT: there is none).
 int64_t clinux_group_number(const char *name);
+int64_t clinux_user_number(const char *name);

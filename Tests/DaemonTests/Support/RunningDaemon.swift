@@ -6,6 +6,7 @@ import Testing
 /// A vhublkd of its own for a test, killed when the test lets go of it.
 final class RunningDaemon {
     let folder: TemporaryFolder
+    private let arguments: [String]?
     private var process: Process
 
     var control: String { folder.path + "/control.sock" }
@@ -19,6 +20,7 @@ final class RunningDaemon {
         program: String = "vhublkd", input: FileDescriptor? = nil
     ) throws {
         self.folder = try folder ?? TemporaryFolder()
+        self.arguments = arguments
         process = try Self.start(self.folder, arguments, environment, program, input)
         if waitsForControl { try waitForControl() }
     }
@@ -41,10 +43,16 @@ final class RunningDaemon {
         return process
     }
 
-    /// Starts it again after it ended.
+    /// Starts it again after it ended, with the arguments of before.
     func restart() throws {
-        process = try Self.start(folder, nil, [:], "vhublkd", nil)
+        process = try Self.start(folder, arguments, [:], "vhublkd", nil)
         try waitForControl()
+    }
+
+    /// Its exports once none of them is being opened any more.
+    func settledExports() throws -> [ExportInfo] {
+        _ = waits { (try? self.call(ExportList.self, NoParameters()).exports.contains { $0.state == .starting }) == false }
+        return try call(ExportList.self, NoParameters()).exports
     }
 
     private func waitForControl() throws {
