@@ -3,14 +3,34 @@ import Virtio
 
 /// The shared memory in which requests in flight survive the death of this process (specification, "Inflight I/O tracking").
 struct InflightRegion {
-    /// What GET_INFLIGHT_FD answered, or SET_INFLIGHT_FD said.
+    /// The largest ring that QEMU makes (VIRTQUEUE_MAX_SIZE).
+    ///
+    /// QEMU asks for a region of its queue-size property, 128 by default, but the rings of QEMU 10 have up to 1024 descriptors whatever
+    /// that property says: the driver may take as many as the device shows. Each part has room for them.
+    static let usualQueueSize = 1024
+
+    /// What GET_INFLIGHT_FD was asked for, or SET_INFLIGHT_FD said.
     var queueCount: Int
     var queueSize: Int
+    /// What GET_INFLIGHT_FD answered, or SET_INFLIGHT_FD said, as far as it is of use.
+    var byteCount: Int
     var mapping: MappedMemory
-    var mappedByteCount: Int
 
     func layout(isPacked: Bool) -> InflightLayout {
-        InflightLayout(queueCount: queueCount, queueSize: queueSize, isPacked: isPacked)
+        Self.layout(queueCount: queueCount, queueSize: queueSize, byteCount: byteCount, isPacked: isPacked)
+    }
+
+    /// The layout of a region made by `roomy`; of a smaller one, which another back-end has made, that of exactly the queues it is for. The
+    /// shape and the size, which the front-end keeps with the region, tell the same layout to every process that gets it.
+    static func layout(queueCount: Int, queueSize: Int, byteCount: Int, isPacked: Bool) -> InflightLayout {
+        let roomy = roomy(queueCount: queueCount, queueSize: queueSize, isPacked: isPacked)
+        return roomy.regionBytes <= byteCount
+            ? roomy : InflightLayout(queueCount: queueCount, queueSize: queueSize, isPacked: isPacked)
+    }
+
+    /// The layout that a new region gets.
+    static func roomy(queueCount: Int, queueSize: Int, isPacked: Bool) -> InflightLayout {
+        InflightLayout(queueCount: queueCount, queueSize: max(queueSize, usualQueueSize), isPacked: isPacked)
     }
 }
 
@@ -23,14 +43,14 @@ extension Session {
         do throws(Refusal) {
             try checkShape(wanted)
             // Before SET_FEATURES the format is not known: the larger one has room for both.
-            let layout = InflightLayout(
+            let layout = InflightRegion.roomy(
                 queueCount: Int(wanted.queueCount), queueSize: Int(wanted.queueSize),
                 isPacked: !featuresAreSet || features.contains(.ringPacked))
             let byteCount = UInt64(layout.regionBytes)
             let descriptor = try host.makeSharedMemory(size: byteCount)
             let mapping = try host.map(descriptor, offset: 0, size: byteCount)
             inflight = InflightRegion(
-                queueCount: layout.queueCount, queueSize: layout.queueSize, mapping: mapping, mappedByteCount: layout.regionBytes)
+                queueCount: layout.queueCount, queueSize: Int(wanted.queueSize), byteCount: layout.regionBytes, mapping: mapping)
             var given = wanted
             given.size = byteCount
             given.offset = 0
@@ -51,17 +71,16 @@ extension Session {
         guard given.offset % UInt64(InflightLayout.alignment) == 0 else {
             throw Refusal(.invalidValue, "an inflight region at offset \(given.offset), not a multiple of \(InflightLayout.alignment)")
         }
-        var region = InflightLayout(
-            queueCount: Int(given.queueCount), queueSize: Int(given.queueSize), isPacked: features.contains(.ringPacked))
-        guard given.size >= UInt64(region.regionBytes) else {
-            throw Refusal(.invalidValue, "an inflight region of \(given.size) bytes; its queues need \(region.regionBytes)")
+        let (queueCount, queueSize) = (Int(given.queueCount), Int(given.queueSize))
+        let needed = InflightLayout(queueCount: queueCount, queueSize: queueSize, isPacked: features.contains(.ringPacked)).regionBytes
+        guard given.size >= UInt64(needed) else {
+            throw Refusal(.invalidValue, "an inflight region of \(given.size) bytes; its queues need \(needed)")
         }
         // No more than any format needs is mapped, whatever the size says.
-        region = InflightLayout(queueCount: region.queueCount, queueSize: region.queueSize, isPacked: true)
-        let byteCount = min(given.size, UInt64(region.regionBytes))
+        let most = InflightRegion.roomy(queueCount: queueCount, queueSize: queueSize, isPacked: true).regionBytes
+        let byteCount = min(given.size, UInt64(most))
         let mapping = try host.map(descriptor, offset: given.offset, size: byteCount)
-        inflight = InflightRegion(
-            queueCount: region.queueCount, queueSize: region.queueSize, mapping: mapping, mappedByteCount: Int(byteCount))
+        inflight = InflightRegion(queueCount: queueCount, queueSize: queueSize, byteCount: Int(byteCount), mapping: mapping)
         acknowledge()
     }
 
@@ -78,17 +97,17 @@ extension Session {
     /// A ring's part of the region; nil without a region, or when the region was made for fewer or smaller rings.
     func inflightPart(_ index: Int, _ ringSize: Int) throws(Refusal) -> InflightPart? {
         guard let inflight, index < inflight.queueCount else { return nil }
-        guard ringSize <= inflight.queueSize else {
-            // QEMU asks for a region of its queue-size property, and SeaBIOS under QEMU 10 then sets up a larger ring: it must run.
+        let layout = inflight.layout(isPacked: features.contains(.ringPacked))
+        guard ringSize <= layout.queueSize else {
+            // It must run: the front-end would give up the disk.
             warnOnce(
                 FrontendRequest.setInflightDescriptor.rawValue,
-                "ring \(index) runs without tracking: it has \(ringSize) descriptors, the inflight region room for \(inflight.queueSize)")
+                "ring \(index) runs without tracking: it has \(ringSize) descriptors, the inflight region room for \(layout.queueSize)")
             return nil
         }
-        let layout = inflight.layout(isPacked: features.contains(.ringPacked))
-        guard layout.regionBytes <= inflight.mappedByteCount else {
+        guard layout.regionBytes <= inflight.byteCount else {
             throw Refusal(
-                .memory, "the inflight region has \(inflight.mappedByteCount) bytes, rings of this format need \(layout.regionBytes)")
+                .memory, "the inflight region has \(inflight.byteCount) bytes, rings of this format need \(layout.regionBytes)")
         }
         // The part lies in the mapping: index is below queueCount, and the whole layout fits.
         return InflightPart(queue: unsafe layout.queue(index, in: inflight.mapping.base), owner: inflight.mapping.owner)
