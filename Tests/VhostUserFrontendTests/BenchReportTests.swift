@@ -25,7 +25,11 @@ import Virtio
         return (
             RunResult(
                 jobs: [job], samples: [samples], startTime: 1_700_000_000_123_456_789,
-                recoveries: [Recovery(outage: 2_000_000, sinceConnect: 1000), Recovery(outage: 9_000_000, sinceConnect: 3000)], failure: nil
+                recoveries: [
+                    Recovery(lost: 50, connected: 1_999_050, completed: 2_000_050),
+                    Recovery(lost: 3_000_000, connected: 11_997_000, completed: 12_000_000),
+                ],
+                failure: nil
             ), options
         )
     }
@@ -42,6 +46,12 @@ import Virtio
         #expect(job["job_runtime"] as? Int == 2000)
         #expect((job["job options"] as? [String: Any])?["bs"] as? String == "4k")
         for section in ["read", "write", "trim", "sync"] { #expect(job[section] != nil, "\(section)") }
+        let recovery = try #require((document["recoveries"] as? [[String: Any]])?.last)
+        #expect(recovery["outage_ns"] as? Int == 9_000_000)
+        #expect(recovery["connect_ns"] as? Int == 3000)
+        #expect(recovery["lost_at_ns"] as? Int == 3_000_000)
+        #expect(recovery["connected_at_ns"] as? Int == 11_997_000)
+        #expect(recovery["completed_at_ns"] as? Int == 12_000_000)
         let read = try #require(job["read"] as? [String: Any])
         #expect(read["iops"] as? Double == 500)
         #expect(read["io_bytes"] as? Int == 4_096_000)

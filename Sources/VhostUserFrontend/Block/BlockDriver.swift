@@ -183,8 +183,10 @@ public final class BlockDriver {
         try start()
     }
 
-    /// Connects again after the back-end went away, trying for `timeoutNanoseconds`, and goes on with the same rings and memory.
-    public func reconnect(timeoutNanoseconds: UInt64) throws(FrontendError) {
+    /// Connects again after the back-end went away, trying every millisecond for `timeoutNanoseconds`, and goes on with the same rings and
+    /// memory. `willStart` is called when a back-end has answered, before its rings start: what completes later is that one's work; once
+    /// more for each back-end that goes away in between.
+    public func reconnect(timeoutNanoseconds: UInt64, willStart: () -> Void = {}) throws(FrontendError) {
         guard let path else { throw FrontendError(.connect, "the connection was handed over: there is no path to connect to again") }
         connection.close()
         channel = nil
@@ -200,6 +202,7 @@ public final class BlockDriver {
                 }
                 connection = next
                 connectedAt = attempt
+                willStart()
                 try start()
                 return
             } catch {

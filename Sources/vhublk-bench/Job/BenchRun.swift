@@ -11,6 +11,9 @@ struct BenchRun {
     private var samples: [RateSamples]
     private var sampled: [[UInt64]]
     private var recoveries: [Recovery] = []
+    /// When the back-end was lost, until one that came back completes a request.
+    private var lostAt: UInt64?
+    private var reconnections: UInt64 = 0
     private var failure: String?
     private static let interval: UInt64 = 500_000_000
 
@@ -126,10 +129,9 @@ struct BenchRun {
         return pause(poller, nanoseconds: nanoseconds)
     }
 
-    /// Waits, for what `poller` watches or for nothing; true when something happened.
-    private func pause(_ poller: Epoll? = nil, nanoseconds: Int64) -> Bool {
-        guard let poller = poller ?? (try? Epoll()) else { return false }
-        return unsafe withUnsafeTemporaryAllocation(of: Epoll.Ready.self, capacity: 1) { ready in
+    /// Waits for what `poller` watches; true when something happened.
+    private func pause(_ poller: Epoll, nanoseconds: Int64) -> Bool {
+        unsafe withUnsafeTemporaryAllocation(of: Epoll.Ready.self, capacity: 1) { ready in
             unsafe poller.wait(into: ready, timeoutNanoseconds: nanoseconds) > 0
         }
     }
@@ -139,11 +141,11 @@ struct BenchRun {
         monitors.reduce(0) { $0 + $1.counts.reduce(0, +) + $1.verified.load(ordering: .relaxed) }
     }
 
-    /// Waits for the first completion after a reconnection, a second at most; when it was seen.
-    private func awaitProgress(beyond before: UInt64) -> UInt64 {
+    /// Waits for the first completion after a reconnection, a second at most; when it was seen, nil when the back-end went away before.
+    private func awaitProgress(beyond before: UInt64) -> UInt64? {
         let limit = MonotonicClock.now() + 1_000_000_000
         while progress == before, MonotonicClock.now() < limit, !monitors.allSatisfy({ $0.isDone.load(ordering: .acquiring) }) {
-            _ = pause(nanoseconds: 20_000)
+            if isConnectionLost(waiting: 20_000) { return nil }
         }
         return MonotonicClock.now()
     }
@@ -151,11 +153,16 @@ struct BenchRun {
     private mutating func handleLoss() {
         if options.device.reconnect {
             do {
-                let (lost, before) = (MonotonicClock.now(), progress)
-                try driver.reconnect(timeoutNanoseconds: options.device.timeout.nanoseconds)
-                let first = awaitProgress(beyond: before)
-                recoveries.append(Recovery(outage: first - lost, sinceConnect: first - driver.connectedAt))
-                for monitor in monitors { monitor.reconnections.store(UInt64(recoveries.count), ordering: .relaxed) }
+                let lost = lostAt ?? MonotonicClock.now()
+                lostAt = lost
+                // What the lost back-end had completed may be reaped after its loss was seen: it is not taken for the new one's.
+                var before: UInt64 = 0
+                try driver.reconnect(timeoutNanoseconds: options.device.timeout.nanoseconds) { before = progress }
+                reconnections += 1
+                for monitor in monitors { monitor.reconnections.store(reconnections, ordering: .relaxed) }
+                guard let completed = awaitProgress(beyond: before) else { return }
+                recoveries.append(Recovery(lost: lost, connected: driver.connectedAt, completed: completed))
+                lostAt = nil
                 return
             } catch {
                 failure = "the back-end went away and did not come back: \(error)"

@@ -16,7 +16,13 @@ struct JSONReport {
             ("timestamp_ms", .integer(result.startTime / 1_000_000)),
             (
                 "recoveries",
-                .array(result.recoveries.map { .object([("outage_ns", .integer($0.outage)), ("connect_ns", .integer($0.sinceConnect))]) })
+                .array(
+                    result.recoveries.map {
+                        .object([
+                            ("outage_ns", .integer($0.outage)), ("connect_ns", .integer($0.sinceConnect)), ("lost_at_ns", .integer($0.lost)),
+                            ("connected_at_ns", .integer($0.connected)), ("completed_at_ns", .integer($0.completed)),
+                        ])
+                    })
             ),
             ("jobs", .array(result.jobs.enumerated().map { job($1, result.samples[$0]) })),
         ])

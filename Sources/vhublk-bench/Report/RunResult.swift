@@ -40,12 +40,19 @@ struct RunResult: Sendable {
     }
 }
 
-/// How long one loss of the back-end kept requests waiting, in nanoseconds.
+/// One loss of the back-end, from when it was noticed to when requests came back again: times of the monotonic clock, in nanoseconds.
 struct Recovery: Sendable, Equatable {
-    /// From the loss to the first completion afterwards.
-    var outage: UInt64
-    /// From the connection to the new back-end to that completion.
-    var sinceConnect: UInt64
+    /// When the connection was seen to be gone.
+    var lost: UInt64
+    /// When the connection to the new back-end was made.
+    var connected: UInt64
+    /// When the first completion after that was seen.
+    var completed: UInt64
+
+    /// How long the loss kept requests waiting.
+    var outage: UInt64 { completed - lost }
+    /// How much of that was after the connection.
+    var sinceConnect: UInt64 { completed - connected }
 }
 
 /// Rates in equal intervals, by direction (read, write, trim).
