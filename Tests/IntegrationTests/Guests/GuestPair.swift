@@ -50,12 +50,13 @@ extension Guest {
         try await succeed("rm -f /tmp/\(name).status; (\(command); echo $? >/tmp/\(name).status) >/tmp/\(name).log 2>&1 &")
     }
 
-    /// Waits for a command that was started and expects that it succeeded.
-    func finish(_ name: String, limit: Duration) async throws {
+    /// Waits for a command that was started and expects that it succeeded; what it printed.
+    @discardableResult
+    func finish(_ name: String, limit: Duration) async throws -> String {
         let seconds = limit.components.seconds
         let script =
             "n=0; until [ -e /tmp/\(name).status ]; do sleep 0.1; n=$((n+1)); [ $n -lt \(seconds * 10) ] || exit 99; done; cat /tmp/\(name).log; exit $(cat /tmp/\(name).status)"
-        try await succeed(script, limit: limit + .seconds(60))
+        return try await succeed(script, limit: limit + .seconds(60))
     }
 
     /// fio's words for writing parts of a disk at random, several at once, and verifying each block afterwards.

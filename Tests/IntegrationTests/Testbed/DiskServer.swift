@@ -34,18 +34,24 @@ enum DiskServer: String, Sendable {
         _ disks: [ServedDisk], in folder: String, _ body: @Sendable (DaemonControl) async throws -> Result
     ) async throws -> Result {
         let control = DaemonControl(socket: folder + "/control.sock")
-        guard self == .vhublkd else {
-            let program = self == .storageDaemon7 ? "/usr/bin/qemu-storage-daemon" : Places.debian13("qemu-storage-daemon")
-            return try await Program.with(program, storageDaemonArguments(disks)) { server in
+        let (program, arguments) = command(disks, in: folder)
+        return try await Program.with(program, arguments) { server in
+            if self == .vhublkd {
+                try await waitForSocket(control.socket, server)
+                for disk in disks { try await control.create(disk) }
+            } else {
                 for disk in disks { try await waitForSocket(disk.socket, server) }
-                return try await body(control)
             }
-        }
-        let arguments = ["--control", control.socket, "--state-dir", folder + "/state"]
-        return try await Program.with(Places.product("vhublkd"), arguments) { server in
-            try await waitForSocket(control.socket, server)
-            for disk in disks { try await control.create(disk) }
             return try await body(control)
+        }
+    }
+
+    /// The server's program and its arguments. vhublkd learns of the disks through its control socket, and keeps them in `folder`.
+    func command(_ disks: [ServedDisk], in folder: String) -> (program: String, arguments: [String]) {
+        switch self {
+        case .vhublkd: (Places.product("vhublkd"), ["--control", folder + "/control.sock", "--state-dir", folder + "/state"])
+        case .storageDaemon7: ("/usr/bin/qemu-storage-daemon", storageDaemonArguments(disks))
+        case .storageDaemon10: (Places.debian13("qemu-storage-daemon"), storageDaemonArguments(disks))
         }
     }
 
