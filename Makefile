@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check fmt bench bench-guest install clean testbed packages tests coverage
+.PHONY: kill-guests kill-bench help build demo test check fmt bench bench-guest install clean testbed packages tests coverage
 
 BENCH ?=
 PREFIX ?= /usr/local
@@ -48,6 +48,16 @@ bench-guest: build ## measures disks as a QEMU guest sees them (BENCH=..., or be
 	@$(TESTBED)/setup.sh test
 	@$(TESTBED)/packages.sh bench
 	@bench/guest.py $(BENCH)
+
+kill-guests: ## kills vhublkd under real guests whose rings are full, ROUNDS=50 times for each QEMU
+	@$(TESTBED)/setup.sh test
+	@$(TESTBED)/build.sh
+	@$(TESTBED)/kill.sh GuestKillTests $(or $(ROUNDS),50)
+
+kill-bench: ## kills vhublkd, and its clients, under verified full load, ROUNDS=1000 times for each kind of ring
+	@$(TESTBED)/setup.sh test
+	@$(TESTBED)/build.sh
+	@$(TESTBED)/kill.sh 'ClientKillTests|FrontEndKillTests' $(or $(ROUNDS),1000)
 
 install: build ## installs programs, manual pages, completions and the systemd unit (PREFIX=/usr/local, DESTDIR=)
 	@deploy/install.sh '$(PREFIX)' '$(DESTDIR)' $(PRODUCTS)/release

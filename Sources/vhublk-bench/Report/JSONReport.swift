@@ -19,8 +19,9 @@ struct JSONReport {
                 .array(
                     result.recoveries.map {
                         .object([
-                            ("outage_ns", .integer($0.outage)), ("connect_ns", .integer($0.sinceConnect)), ("lost_at_ns", .integer($0.lost)),
-                            ("connected_at_ns", .integer($0.connected)), ("completed_at_ns", .integer($0.completed)),
+                            ("outage_ns", .integer($0.outage)), ("connect_ns", .integer($0.sinceConnect)),
+                            ("lost_at_ns", .integer($0.lost)), ("connected_at_ns", .integer($0.connected)),
+                            ("completed_at_ns", .integer($0.completed)),
                         ])
                     })
             ),

@@ -74,14 +74,16 @@ extension Integration {
                 }
                 let passes = try await load.finish(limit: .seconds(120))
                 #expect(try await load.checksumsAgree(disks.map(\.served)), "what the guest reads is what the images hold")
-                Rounds.tell("\(qemu.rawValue): \(rounds) kills, every block verified in \(passes) passes of the four disks, images as the guest reads")
+                Rounds.tell(
+                    "\(qemu.rawValue): \(rounds) kills, every block verified in \(passes) passes of the four disks, images as the guest reads"
+                )
                 Rounds.tell("  start to progress on every disk, as the guest tells it: \(pauses)")
             }
         }
 
         /// Starts the daemon and waits until every disk of the guest goes on; how long that took, in nanoseconds.
         static func startAgain(_ server: MortalServer, _ load: GuestLoad) async throws -> UInt64 {
-        try await load.noteProgress()
+            try await load.noteProgress()
             try await server.start()
             try await load.awaitProgress(limit: .seconds(30))
             return MonotonicClock.now() - (await server.starts.last ?? 0)
@@ -110,7 +112,8 @@ extension Integration {
                     }
                     try await load.guest.waitForBoot()
                     try await Self.prepare(load)
-                    Rounds.tell("\(qemu.rawValue): reset \(round) of \(rounds), \(inFlight) in flight, the daemon \(dies ? "dead" : "stopped")")
+                    Rounds.tell(
+                        "\(qemu.rawValue): reset \(round) of \(rounds), \(inFlight) in flight, the daemon \(dies ? "dead" : "stopped")")
                     // One pass of everything, on the disks as they are now.
                     try await load.guest.succeed("touch /tmp/stop")
                     for disk in load.disks {

@@ -23,7 +23,9 @@ struct GuestLoad: Sendable {
                     """)
             // FLUSH besides; fio's own would empty the rings each time.
             try await guest.succeed(
-                disk.findName + "echo $d >/tmp/\(disk.device).name; (while [ ! -e /tmp/stop ]; do dd if=/dev/null of=/dev/$d conv=notrunc,fsync; sleep 0.1; done) >/dev/null 2>&1 &")
+                disk.findName
+                    + "echo $d >/tmp/\(disk.device).name; (while [ ! -e /tmp/stop ]; do dd if=/dev/null of=/dev/$d conv=notrunc,fsync; sleep 0.1; done) >/dev/null 2>&1 &"
+            )
         }
     }
 
@@ -50,7 +52,8 @@ struct GuestLoad: Sendable {
         let counts = disks.map { "read r w </sys/block/$(cat /tmp/\($0.device).name)/inflight; t=$((t+r+w))" }.joined(separator: "; ")
         let enough = depthOfAll * 3 / 4
         let outcome = try await guest.run(
-            "n=0; while :; do t=0; \(counts); [ $t -ge \(enough) ] && break; n=$((n+1)); [ $n -lt 20 ] || exit 9; sleep 0.05; done; echo $t")
+            "n=0; while :; do t=0; \(counts); [ $t -ge \(enough) ] && break; n=$((n+1)); [ $n -lt 20 ] || exit 9; sleep 0.05; done; echo $t"
+        )
         return outcome.status == 0 ? Int(outcome.output) : nil
     }
 
