@@ -27,6 +27,7 @@ test: ## runs all checks and tests: lint, unit, component, and real guests and c
 	@$(TESTBED)/setup.sh test
 	@$(TESTBED)/build.sh
 	@$(TESTBED)/check.sh
+	@$(TESTBED)/instructions.sh
 	@$(TESTBED)/coverage.sh
 	@$(TESTBED)/bench.sh
 	@$(TESTBED)/tests.sh
