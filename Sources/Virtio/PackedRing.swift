@@ -94,8 +94,11 @@ public struct PackedRing<Observer: StoreObserver>: Virtqueue {
         var next = PackedPosition(index: UInt32(base.packedAvailIndex), wrap: base.packedAvailWrap)
         // Some front-ends know only the lower half; their rings are idle when they start, so the used position is the avail position.
         if base.rawValue >> 16 == 0, next.wrap { position = next }
-        var taken = next.distance(from: position, queueSize: size)
+        // The front-end may set any base: only what lies in the ring has a distance.
+        var taken = position.index < size && next.index < size ? next.distance(from: position, queueSize: size) : nil
         if let region = configuration.inflight {
+            // A fresh region takes its position from the base, so a bad one is refused before anything is written there.
+            if taken == nil, try !InflightHeader.isInUse(region, queueSize: configuration.size) { throw .invalidBase(base) }
             let recovery = unsafe try PackedInflight.recover(
                 region, queueSize: configuration.size, fresh: position, ring: addresses.descriptors, entries, &self.observer)
             if let recovery {
@@ -109,7 +112,7 @@ public struct PackedRing<Observer: StoreObserver>: Virtqueue {
                 resubmitLeft = resubmitEnd
             }
         }
-        guard let taken, taken <= size, position.index < size, next.index < size else { throw .invalidBase(base) }
+        guard let taken, next.index < size else { throw .invalidBase(base) }
         freeSlots = size - taken
         usedNext = position.index
         usedBits = PackedFormat.used(position.wrap)

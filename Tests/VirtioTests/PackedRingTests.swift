@@ -165,6 +165,9 @@ struct PackedRingTests {
             (RingBase(packedAvail: 2, wrap: true, used: 3, wrap: true), nil),
             (RingBase(packedAvail: 4, wrap: false, used: 3, wrap: true), nil),
             (RingBase(rawValue: 0xffff_ffff), nil),
+            // More than a lap away from each other, which no difference of theirs may be formed from.
+            (RingBase(packedAvail: 0, wrap: true, used: 100, wrap: false), nil),
+            (RingBase(packedAvail: 0, wrap: false, used: 0x7fff, wrap: true), nil),
         ] as [(RingBase, RingBase?)])
     func bases(base: RingBase, expected: RingBase?) throws {
         let memory = try TestMemory(size: 0x1000)
@@ -177,6 +180,24 @@ struct PackedRingTests {
         } else {
             #expect(throws: VirtqueueError.invalidBase(base)) { try start() }
         }
+    }
+
+    @Test("a base outside the ring is refused before a fresh inflight region is set up with it")
+    func baseOutsideFreshRegion() throws {
+        let memory = try TestMemory(size: 0x2000)
+        let driver = PackedDriver(memory: memory, size: 8)
+        let layout = InflightLayout(queueCount: 1, queueSize: 8, isPacked: true)
+        let part = unsafe layout.queue(0, in: memory.base + 0x1000)
+        let base = RingBase(packedAvail: 0, wrap: true, used: 100, wrap: false)
+        func start(_ base: RingBase) throws -> RingFixture<PackedVirtqueue> {
+            try RingFixture(
+                memory: memory, size: 8, features: [.version1, .ringPacked], areas: driver.areas, base: base, inflight: part)
+        }
+        #expect(throws: VirtqueueError.invalidBase(base)) { try start(base) }
+        #expect(memory.image[0x1000..<0x1000 + layout.regionBytes].allSatisfy { $0 == 0 })
+        #expect(try start(.packedStart).ring.base == .packedStart)
+        // The region is in use now, and knows better than any base.
+        #expect(try start(base).ring.base == .packedStart)
     }
 
     @Test("start and relocate: what is refused") func refusals() throws {
