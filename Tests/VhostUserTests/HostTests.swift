@@ -18,7 +18,7 @@ import Virtio
 
     @Test("A region begins at its offset, aligned or not, and is the front-end's own memory")
     func offsets() throws {
-        for offset: UInt64 in [0, 4096, 0x1234] {
+        for offset: UInt64 in [0, 4096, 0x1230] {
             let file = try MemoryFile.create(name: "guest", size: 1 << 21)
             let there = try MemoryMapping(descriptor: file, offset: 0, size: 1 << 21)
             unsafe there.base.storeBytes(of: 0xab, toByteOffset: Int(offset), as: UInt8.self)
@@ -32,6 +32,29 @@ import Virtio
             unsafe region.hostBase.storeBytes(of: 0xcd, toByteOffset: 7, as: UInt8.self)
             #expect(unsafe there.base.load(fromByteOffset: Int(offset) + 7, as: UInt8.self) == 0xcd)
         }
+    }
+
+    @Test("A ring's areas are aligned in this process too, or the message that would have it otherwise is refused")
+    func alignment() throws {
+        let file = try MemoryFile.create(name: "guest", size: 1 << 21)
+        let memory = Refusal.Code.memory.rawValue
+        let early = frontend()
+        #expect(setMemory(early, file, size: 1 << 20, offset: 0x1234) == 0)
+        early.describeRing(0)
+        try early.setKick(0)
+        #expect(early.enable(0) == memory)
+        #expect(early.device.configurations.isEmpty)
+
+        // The table changes under a ring that runs: it stays where it is.
+        let late = frontend()
+        #expect(setMemory(late, file, size: 1 << 20) == 0)
+        late.describeRing(0)
+        try late.setKick(0)
+        #expect(late.enable(0) == 0)
+        #expect(setMemory(late, file, size: 1 << 20, offset: 1) == memory)
+        #expect(!late.device.calls.contains(.memory(rings: [0])))
+        #expect(setMemory(late, file, size: 1 << 20, offset: 16) == 0)
+        #expect(late.device.calls.contains(.memory(rings: [0])))
     }
 
     @Test("What lies past the file's end is not mapped")

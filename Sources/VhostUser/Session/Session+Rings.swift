@@ -34,7 +34,7 @@ extension Session {
     /// Where a ring begins that nobody gave a base.
     var defaultBase: RingBase { features.contains(.ringPacked) ? .packedStart : RingBase(split: 0) }
 
-    /// Finds a ring's areas in guest memory; each has to lie in one region, and no two may share a byte.
+    /// Finds a ring's areas in guest memory; each has to lie in one region, aligned as the format demands, and no two may share a byte.
     func locate(_ index: Int, _ size: Int, _ address: VringAddress, in memory: GuestMemory) throws(Refusal) -> RingAddresses {
         let layout = VirtqueueLayout(queueSize: size, features: features)
         let areas = [
@@ -49,6 +49,13 @@ extension Session {
             let descriptors = unsafe place(of: areas[0], in: memory), let driver = unsafe place(of: areas[1], in: memory),
             let device = unsafe place(of: areas[2], in: memory)
         else { throw Refusal(.memory, "an area of ring \(index) is outside guest memory, or crosses the end of a region") }
+        // A region may be mapped from any offset, so that what is aligned for the front-end need not be so here.
+        let isAligned =
+            UInt(bitPattern: descriptors) % UInt(layout.descriptorAlignment) == 0
+            && UInt(bitPattern: driver) % UInt(layout.driverAlignment) == 0 && UInt(bitPattern: device) % UInt(layout.deviceAlignment) == 0
+        guard isAligned else {
+            throw Refusal(.memory, "an area of ring \(index) is misaligned where its memory region is mapped")
+        }
         return unsafe RingAddresses(descriptors: descriptors, driver: driver, device: device)
     }
 
