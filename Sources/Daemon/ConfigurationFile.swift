@@ -85,6 +85,11 @@ public enum ConfigurationFile {
         guard !text.contains("\0") else {
             throw ConfigurationError(file: file, reason: "contains a zero byte", hint: "save it as plain text")
         }
+        let positions = TOMLPositions(text)
+        if let line = positions.headerWithoutKey {
+            let hint = "a table's name follows the bracket, as in [defaults] or [[exports]]; see https://toml.io"
+            throw ConfigurationError(file: file, line: line, reason: "is not TOML: a header without a name", hint: hint)
+        }
         let table: TOMLTable
         do {
             table = try TOMLTable(string: text)
@@ -94,7 +99,6 @@ public enum ConfigurationFile {
         } catch {
             throw ConfigurationError(file: file, reason: "is not TOML: \(error)", hint: "see https://toml.io")
         }
-        let positions = TOMLPositions(text)
         do {
             let shape = try Shape(checking: try members(of: table, path: ""))
             let configuration = configuration(shape)

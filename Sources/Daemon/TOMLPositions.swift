@@ -1,20 +1,23 @@
 /// On which line of a TOML document each key stands.
 ///
-/// TOMLKit tells positions for syntax errors only. This reads a document that TOMLKit has accepted, so it needs to know just enough of TOML
-/// 1.0
-/// to find keys: headers, the key before `=`, and which lines are the inside of a string or an array of several lines.
+/// TOMLKit tells positions for syntax errors only, so this reads the document too. It needs to know just enough of TOML 1.0 to find keys:
+/// headers, the key before `=`, and which lines are the inside of a string or an array of several lines. It works on scalars, not on what a
+/// reader takes for characters: a line feed after a carriage return is a line feed, and a quote with an accent is a quote.
 struct TOMLPositions {
     /// Lines by key path: `defaults.queues`, `exports[1].name`; headers by the table's path.
     private(set) var lines: [String: Int] = [:]
 
+    /// The first header that begins with something no key begins with. TOMLKit's parser asserts that there is none, and the process ends.
+    private(set) var headerWithoutKey: Int?
+
     private var table: [String] = []
     private var arrayCounts: [String: Int] = [:]
     /// What ends the string of several lines that the reader is in.
-    private var openString: Character?
+    private var openString: Unicode.Scalar?
     private var bracketDepth = 0
 
     init(_ document: String) {
-        for (index, line) in document.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+        for (index, line) in document.unicodeScalars.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
             read(Array(line), number: index + 1)
         }
     }
@@ -29,7 +32,7 @@ struct TOMLPositions {
         }
     }
 
-    private mutating func read(_ line: [Character], number: Int) {
+    private mutating func read(_ line: [Unicode.Scalar], number: Int) {
         var position = 0
         if openString == nil, bracketDepth == 0 {
             position = Self.skipSpace(line, 0)
@@ -45,9 +48,14 @@ struct TOMLPositions {
         skipValue(line, from: position)
     }
 
-    private mutating func readHeader(_ line: [Character], _ start: Int, number: Int) {
+    private mutating func readHeader(_ line: [Unicode.Scalar], _ start: Int, number: Int) {
         let isArray = start + 1 < line.count && line[start + 1] == "["
-        let (keys, _) = Self.keys(line, start + (isArray ? 2 : 1))
+        let first = Self.skipSpace(line, start + (isArray ? 2 : 1))
+        guard first < line.count, Self.beginsKey(line[first]) else {
+            if headerWithoutKey == nil { headerWithoutKey = number }
+            return
+        }
+        let (keys, _) = Self.keys(line, first)
         // A table inside an array's table belongs to the array's last element.
         var path: [String] = []
         for (index, key) in keys.enumerated() {
@@ -66,8 +74,16 @@ struct TOMLPositions {
         lines[path.joined(separator: ".")] = number
     }
 
+    /// Whether a key may begin like this: bare or quoted.
+    private static func beginsKey(_ scalar: Unicode.Scalar) -> Bool {
+        switch scalar {
+        case "A"..."Z", "a"..."z", "0"..."9", "-", "_", "\"", "'": true
+        default: false
+        }
+    }
+
     /// The dotted key at `start` and the place after it.
-    private static func keys(_ line: [Character], _ start: Int) -> ([String], Int) {
+    private static func keys(_ line: [Unicode.Scalar], _ start: Int) -> ([String], Int) {
         var keys: [String] = []
         var position = start
         while true {
@@ -77,22 +93,24 @@ struct TOMLPositions {
             let isQuoted = quote == "\"" || quote == "'"
             if isQuoted { position += 1 }
             let first = position
-            while position < line.count, isQuoted ? line[position] != quote : !" \t.=]".contains(line[position]) { position += 1 }
-            keys.append(String(line[first..<position]))
+            while position < line.count, isQuoted ? line[position] != quote : !" \t.=]".unicodeScalars.contains(line[position]) {
+                position += 1
+            }
+            keys.append(String(String.UnicodeScalarView(line[first..<position])))
             position = skipSpace(line, isQuoted ? min(position + 1, line.count) : position)
             guard position < line.count, line[position] == "." else { return (keys, position) }
             position += 1
         }
     }
 
-    private static func skipSpace(_ line: [Character], _ start: Int) -> Int {
+    private static func skipSpace(_ line: [Unicode.Scalar], _ start: Int) -> Int {
         var position = start
         while position < line.count, line[position] == " " || line[position] == "\t" { position += 1 }
         return position
     }
 
     /// Follows strings and brackets to the end of the line.
-    private mutating func skipValue(_ line: [Character], from start: Int) {
+    private mutating func skipValue(_ line: [Unicode.Scalar], from start: Int) {
         var position = start
         while position < line.count {
             let character = line[position]
@@ -122,7 +140,7 @@ struct TOMLPositions {
         }
     }
 
-    private static func endOfString(_ line: [Character], _ start: Int) -> Int {
+    private static func endOfString(_ line: [Unicode.Scalar], _ start: Int) -> Int {
         let quote = line[start]
         var position = start + 1
         while position < line.count, line[position] != quote {
