@@ -2,9 +2,13 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: kill-guests kill-bench help build demo test check fmt bench bench-guest install clean testbed packages tests coverage
+.PHONY: help build demo test check fmt bench bench-guest install clean testbed packages tests coverage
+.PHONY: fuzz fuzz-corpus check-sanitizers kill-guests kill-bench
 
 BENCH ?=
+# Seconds for each fuzzer, and which (all when empty): make fuzz SECONDS=600 FUZZER='chains messages'
+SECONDS ?= 60
+FUZZER ?=
 PREFIX ?= /usr/local
 DESTDIR ?=
 SWIFT ?= swift
@@ -30,12 +34,23 @@ test: ## runs all checks and tests: lint, unit, component, and real guests and c
 	@$(TESTBED)/instructions.sh
 	@$(TESTBED)/coverage.sh
 	@$(TESTBED)/bench.sh
+	@$(TESTBED)/fuzz.sh 60
 	@$(TESTBED)/tests.sh
 
 check: ## checks format, scripts and the rules of the house, without building guests
 	@$(TESTBED)/packages.sh test
 	@$(TESTBED)/check.sh
 	@$(SWIFT) test --filter TidyTests
+
+check-sanitizers: ## runs the unit and component suites under the address and the thread sanitizer
+	@$(TESTBED)/packages.sh test
+	@$(TESTBED)/sanitizers.sh
+
+fuzz: packages ## fuzzes chains, messages, inflight regions, control lines and files (SECONDS=60 FUZZER='chains ...')
+	@$(TESTBED)/fuzz.sh '$(SECONDS)' $(FUZZER)
+
+fuzz-corpus: packages ## reduces what the fuzzers learned to the small corpora that are checked in
+	@$(TESTBED)/fuzz.sh keep $(FUZZER)
 
 fmt: ## formats the Swift sources
 	@$(SWIFT) format format --in-place --parallel --recursive Package.swift Sources Tests

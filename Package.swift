@@ -25,6 +25,19 @@ func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
     .testTarget(name: name, dependencies: dependencies, swiftSettings: settings)
 }
 
+let fuzzed: [Target.Dependency] = ["Daemon", "BlockExport", "BlockIO", "ControlAPI", "VhostUser", "Virtio", "LinuxSystem"]
+
+/// The fuzzers (docs/testing.md). Usually a test suite that runs the checked-in corpora through them; `make fuzz` asks for libFuzzer's
+/// program instead, with everything instrumented.
+let fuzzers: Target =
+    Context.environment["VHUBLK_FUZZ"] == nil
+    ? .testTarget(
+        name: "FuzzTests", dependencies: fuzzed, path: "Tests/Fuzz", exclude: ["Corpus", "Dictionaries", "Entry"],
+        swiftSettings: settings)
+    : .executableTarget(
+        name: "vhublk-fuzz", dependencies: fuzzed, path: "Tests/Fuzz", exclude: ["Corpus", "Dictionaries", "Replay"],
+        swiftSettings: settings + [.define("VHUBLK_FUZZ"), .unsafeFlags(["-parse-as-library"])])
+
 let package = Package(
     name: "vhublk",
     products: [
@@ -71,6 +84,7 @@ let package = Package(
         tests("VhostUserFrontendTests", ["VhostUserFrontend", "vhublk-bench", "VhostUser", "Virtio", "LinuxSystem", argumentParser]),
         tests("ControlAPITests", ["ControlAPI"]),
         tests("DaemonTests", ["Daemon", "ControlAPI", "BlockExport", "VhostUserFrontend", "LinuxSystem", "CLinux", "TestSupport"]),
+        fuzzers,
         tests("TidyTests", []),
         tests("IntegrationTests", ["ControlAPI", "LinuxSystem", "VhostUserFrontend", subprocess]),
     ]

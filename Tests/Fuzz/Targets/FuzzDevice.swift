@@ -1,0 +1,161 @@
+import LinuxSystem
+import VhostUser
+import Virtio
+
+/// A device that checks what a session asks of it, runs real rings on the memory it is given, and answers when it is told to.
+final class FuzzDevice: SessionDevice {
+    private enum State { case idle, running, stopping }
+
+    /// A ring of either format with what it needs.
+    private struct Running {
+        var ring: any Virtqueue
+        var memory: GuestMemory
+        var view: GuestMemoryView
+        let scratch: FuzzBlock
+        /// The inflight part's mapping.
+        let owner: (any Sendable)?
+        let hasEventIndex: Bool
+    }
+
+    let offeredFeatures: VirtioFeatures = VirtioFeatures.rings.union([.blockFlush, .blockConfigWriteback, .blockMultiQueue])
+    let offeredProtocolFeatures = ProtocolFeatures(rawValue: .max)
+    let queueCount = 3
+    let queueSizeMax = 256
+    private var states = [State](repeating: .idle, count: 3)
+    private var running: [Int: Running] = [:]
+    /// Answers that wait.
+    private var held: [() -> Void] = []
+    private(set) var startCount = 0
+    private(set) var failure: String?
+
+    private func require(_ condition: Bool, _ promise: @autoclosure () -> String) {
+        if !condition, failure == nil { failure = promise() }
+    }
+
+    var isIdle: Bool { states.allSatisfy { $0 == .idle } && held.isEmpty }
+    var heldCount: Int { held.count }
+
+    /// Completes what has waited longest.
+    func release() { if !held.isEmpty { held.removeFirst()() } }
+
+    func readConfig(offset: Int, size: Int) -> [UInt8]? {
+        require(offset >= 0 && (1...256).contains(size), "\(size) bytes of the config space at \(offset)")
+        return offset + size <= BlockConfigSpace.size ? [UInt8](repeating: 0, count: size) : nil
+    }
+
+    func writeConfig(offset: Int, bytes: [UInt8], isMigration: Bool) -> Bool {
+        require(offset >= 0 && (1...256).contains(bytes.count), "\(bytes.count) bytes to the config space at \(offset)")
+        return offset + bytes.count <= BlockConfigSpace.size
+    }
+
+    func featuresDidChange(_ features: VirtioFeatures) {
+        require(features.subtracting(.protocolFeatures).isSubset(of: offeredFeatures), "features that were not offered: \(features)")
+    }
+
+    func statusDidChange(_ status: UInt8) {}
+
+    func startRing(_ index: Int, _ ring: RingConfiguration) throws(RingStartError) {
+        require(states[index] == .idle, "ring \(index) starts while it is \(states[index])")
+        require(VirtqueueLayout.isValid(queueSize: ring.size, features: ring.features), "ring \(index) has \(ring.size) descriptors")
+        touch(ring.addresses, ring.size, ring.features)
+        let isPacked = ring.features.contains(.ringPacked)
+        let entries = ring.inflight?.queue.entryCount ?? 0
+        let bytes =
+            isPacked
+            ? PackedVirtqueue.scratchBytes(queueSize: ring.size, inflightEntries: entries)
+            : SplitVirtqueue.scratchBytes(queueSize: ring.size, inflightEntries: entries)
+        let scratch = FuzzBlock(size: bytes)
+        let configuration = unsafe VirtqueueConfiguration(
+            size: ring.size, addresses: ring.addresses, base: ring.base, features: ring.features, inflight: ring.inflight?.queue,
+            scratch: scratch.base)
+        do throws(VirtqueueError) {
+            let started: any Virtqueue = isPacked ? try PackedVirtqueue(configuration) : try SplitVirtqueue(configuration)
+            running[index] = Running(
+                ring: started, memory: ring.memory, view: ring.memory.view, scratch: scratch, owner: ring.inflight?.owner,
+                hasEventIndex: ring.features.contains(.ringEventIndex))
+        } catch {
+            throw RingStartError(error.description)
+        }
+        states[index] = .running
+        startCount += 1
+        work(index)
+    }
+
+    /// Reads both ends of each area: what the session accepts is mapped.
+    private func touch(_ addresses: RingAddresses, _ size: Int, _ features: VirtioFeatures) {
+        let layout = VirtqueueLayout(queueSize: size, features: features)
+        let areas = unsafe [
+            (addresses.descriptors, layout.descriptorBytes), (addresses.driver, layout.driverBytes),
+            (addresses.device, layout.deviceBytes),
+        ]
+        for unsafe(place, count) in unsafe areas {
+            _ = unsafe place.load(as: UInt8.self)
+            _ = unsafe (place + count - 1).load(as: UInt8.self)
+        }
+    }
+
+    /// Takes a few chains, touches their memory, and gives them back.
+    private func work(_ index: Int) {
+        guard var now = running[index] else { return }
+        unsafe withUnsafeTemporaryAllocation(of: IOVector.self, capacity: 64) { places in
+            guard let first = places.baseAddress else { return }
+            for _ in 0..<8 {
+                var buffer = unsafe SegmentBuffer(base: first, capacity: 64, spill: nil, spillCapacity: 0)
+                var chain = DescriptorChain()
+                let result = now.ring.pop(&now.view, &buffer, &chain)
+                guard result == .chain else {
+                    if case .malformed = result { now.ring.push(chain.handle, length: 0) }
+                    break
+                }
+                for segment in 0..<Int(chain.readableCount + chain.writableCount) {
+                    _ = unsafe places[segment].base.load(as: UInt8.self)
+                    _ = unsafe (places[segment].base + places[segment].length - 1).load(as: UInt8.self)
+                }
+                now.ring.push(chain.handle, length: 1)
+            }
+        }
+        now.ring.publish()
+        _ = now.ring.shouldNotify()
+        _ = now.ring.enableNotifications()
+        running[index] = now
+    }
+
+    func stopRing(_ index: Int, _ mode: RingStop, completion: @escaping (RingBase) -> Void) {
+        require(states[index] == .running, "ring \(index) stops while it is \(states[index])")
+        states[index] = .stopping
+        held.append { [self] in
+            states[index] = .idle
+            completion(running.removeValue(forKey: index)?.ring.base ?? RingBase(split: 0))
+        }
+    }
+
+    func changeRing(_ index: Int, _ change: RingChange, completion: @escaping () -> Void) {
+        require(states[index] == .running, "ring \(index) changes while it is \(states[index])")
+        held.append { [self] in
+            if states[index] == .running { work(index) }
+            completion()
+        }
+    }
+
+    func replaceMemory(_ memory: GuestMemory, rings: [Int: RingAddresses], completion: @escaping () -> Void) {
+        let expected = states.indices.filter { states[$0] == .running }
+        require(rings.keys.sorted() == expected, "memory for rings \(rings.keys.sorted()), while \(expected) run")
+        for (index, addresses) in rings {
+            do throws(VirtqueueError) {
+                try running[index]?.ring.relocate(addresses)
+            } catch {
+                require(false, "ring \(index) is moved to where it cannot be: \(error)")
+            }
+            running[index]?.memory = memory
+            running[index]?.view = memory.view
+        }
+        held.append { [self] in
+            for index in rings.keys where states[index] == .running { work(index) }
+            completion()
+        }
+    }
+
+    func resetDevice() {
+        require(states.allSatisfy { $0 == .idle }, "a reset while rings are \(states)")
+    }
+}

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Runs the unit, component and simulation suites under the address and the thread sanitizer: sanitizers.sh [address|thread...], both when
+# none is named. Guests and clients are left out: they meet the release programs, which have no sanitizer.
+# shellcheck source=Tests/testbed/lib.sh
+source "$(dirname "$0")/lib.sh"
+
+cd "$root"
+sanitizers=("$@")
+[[ ${#sanitizers[@]} == 0 ]] && sanitizers=(address thread)
+ulimit -c 0
+export SWIFT_BACKTRACE=enable=no
+
+# Suites left out, and why:
+# - IntegrationTests need the release programs.
+# - TidyTests read the sources, and run no code of the house.
+# Single tests left out, because a sanitizer's own doings are what they would measure:
+# - idleDaemonIsNotWoken counts how often a daemon without work wakes up; the thread sanitizer's background thread wakes ten times a second.
+left_out='^(IntegrationTests|TidyTests)\.|idleDaemonIsNotWoken'
+
+for sanitizer in "${sanitizers[@]}"; do
+    scratch=.build/sanitize-$sanitizer
+    reports=$root/$scratch/report
+    log=$scratch/tests.log
+    step "all tests, built with the $sanitizer sanitizer" swift build --build-tests --sanitize "$sanitizer" --scratch-path "$scratch"
+    rm -f "$reports".*
+    # Reports go to files of their own, also those of daemons that a test starts and whose output nobody reads.
+    export ASAN_OPTIONS="detect_leaks=0 log_path=$reports" TSAN_OPTIONS="log_path=$reports"
+    status=0
+    timeout --foreground 1800 swift test --skip-build --sanitize "$sanitizer" --scratch-path "$scratch" --skip "$left_out" \
+        >"$log" 2>&1 || status=$?
+    found=("$reports".*)
+    if [[ -e ${found[0]} ]]; then
+        head -n 60 "${found[0]}" >&2
+        fail "${#found[@]} reports of the $sanitizer sanitizer: $scratch/report.*"
+    fi
+    if [[ $status != 0 ]]; then
+        grep -a 'recorded an issue' "$log" >&2 || tail -n 30 "$log" >&2
+        fail "tests fail under the $sanitizer sanitizer: $log"
+    fi
+    printf '  %s\n' "$(tail -n 1 "$log"), $sanitizer sanitizer"
+done
