@@ -27,11 +27,15 @@ private final class MessageRun {
     private let connection: SessionConnection
     private let pool = FuzzDescriptors()
     private var replyCount = 0
+    /// Where ring areas are, in the address space that was negotiated for them.
+    private var ringBase = MessageRun.frontendBase
     private var isClosed: Bool { events.isClosed }
 
     private final class Events {
         var isClosed = false
         var noticeCount = 0
+        /// Calls that go in-band, by ring.
+        var calls: [Int: FileDescriptor] = [:]
     }
     private let events: Events
 
@@ -45,6 +49,7 @@ private final class MessageRun {
                 switch event {
                 case .closed: events.isClosed = true
                 case .notice: events.noticeCount += 1
+                case .callDescriptor(let ring, let descriptor): events.calls[ring] = descriptor
                 case .interest, .backendSocket, .backendInterest: break
                 }
             }
@@ -67,6 +72,10 @@ private final class MessageRun {
             default: try scribble(&reader)
             }
             pump()
+            for (ring, descriptor) in events.calls {
+                EventFD(adopting: descriptor).signal()
+                connection.callDescriptorIsReady(ring)
+            }
             try takeReplies()
             try check()
         }
@@ -87,7 +96,10 @@ private final class MessageRun {
         var features: VirtioFeatures = [.version1, .protocolFeatures, .ringIndirectDescriptors]
         if bits & 1 != 0 { features.insert(.ringPacked) }
         if bits & 2 != 0 { features.insert(.ringEventIndex) }
-        try send(Message(.setProtocolFeatures, .u64(Session.servedProtocolFeatures.rawValue)), [])
+        var protocolFeatures = Session.servedProtocolFeatures
+        // With these the front-end names ring areas as the guest does, and brings no descriptors for events.
+        if bits & 8 == 0 { protocolFeatures.subtract([.guestPhysicalAddresses, .inbandNotifications]) } else { ringBase = 0 }
+        try send(Message(.setProtocolFeatures, .u64(protocolFeatures.rawValue)), [])
         try send(Message(.setFeatures, .u64(features.rawValue)), [])
         try send(Message(.setMemoryTable, .memoryTable([region(0)])), [.memory])
         if bits & 4 != 0 {
@@ -112,7 +124,7 @@ private final class MessageRun {
     }
 
     private func address(_ index: UInt32) -> VringAddress {
-        let base = Self.frontendBase + UInt64(index % 4) << 16
+        let base = ringBase + UInt64(index % 4) << 16
         return VringAddress(index: index, descriptor: base, used: base + 0x8000, available: base + 0x4000)
     }
 
