@@ -111,7 +111,8 @@ public enum TextRule: Sendable, Equatable {
 
     private static func pathProblem(_ text: String, hint: String, lengthMax: Int) -> (reason: String, hint: String)? {
         if text.isEmpty { return ("is empty", hint) }
-        if !text.hasPrefix("/") { return ("is not an absolute path", hint) }
+        // Of bytes: a combining mark after the slash makes one character of both, and is a name all the same.
+        if text.utf8.first != UInt8(ascii: "/") { return ("is not an absolute path", hint) }
         if text.contains("\0") { return ("contains a zero byte", hint) }
         if text.utf8.count > lengthMax { return ("is \(text.utf8.count) bytes long, more than the \(lengthMax) that fit", hint) }
         return nil
