@@ -99,6 +99,7 @@ private final class ChainRun<Ring: Virtqueue> {
     private let channel: FuzzChannel
     private var core: QueueCore<ObservedRing<Ring>, FuzzChannel>
     private let journal: RingJournal
+    private let gauges = PollerGauges()
     private var expectations: [UInt16: FuzzExpectation] = [:]
     /// The driver has kept to the rules so far, so that expectations hold.
     private var isHonest = true
@@ -130,9 +131,9 @@ private final class ChainRun<Ring: Virtqueue> {
             journal = ring.journal
             channel = FuzzChannel(memory, geometry.disk, journal)
             core = try unsafe QueueCore(
-                ring: ring, channel: channel, counters: chainCounters.get(), disk: ChainTarget.disk(geometry.disk),
-                slots: RequestSlots(capacity: geometry.size, node: nil), memory: memory.guest.view, completions: completions.list,
-                features: geometry.features, callDescriptor: -1)
+                ring: ring, channel: channel, counters: chainCounters.get(), gauges: gauges, disk: ChainTarget.disk(geometry.disk),
+                slots: RequestSlots(capacity: geometry.size, completions: completions.list, node: nil), memory: memory.guest.view,
+                completions: completions.list, features: geometry.features, callDescriptor: -1, held: nil)
         } catch {
             throw FuzzFailure("a fresh ring does not start: \(error)")
         }

@@ -43,8 +43,12 @@ enum ControlTarget {
             throw FuzzFailure("the parameters \(parameters) pass, and do not when they are written and read again")
         }
         try FuzzFailure.require(again == parameters, "\(parameters) is read as \(again) the second time")
+        guard let settings = try? DaemonSettings(DaemonOptions(mode: .exports(configuration: nil, stateDirectory: nil), control: "/c"))
+        else {
+            throw FuzzFailure("a daemon without a configuration file has no settings")
+        }
         do throws(ControlError) {
-            let configuration = try ExportConfiguration(ExportDefaults().completing(parameters), descriptor: nil)
+            let configuration = try ExportConfiguration(ExportDefaults().completing(parameters), descriptor: nil, settings)
             do throws(ExportError) {
                 _ = try configuration.validated()
             } catch {

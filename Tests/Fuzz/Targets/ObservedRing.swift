@@ -51,6 +51,12 @@ struct ObservedRing<Ring: Virtqueue>: Virtqueue {
         return result
     }
 
+    mutating func popTransfer(_ memory: GuestMemoryView) -> TransferPop {
+        let result = ring.popTransfer(memory)
+        if case .transfer(let transfer) = result { journal.popped(transfer.handle) }
+        return result
+    }
+
     mutating func push(_ handle: ChainHandle, length: UInt32) {
         journal.pushed(handle, length)
         ring.push(handle, length: length)
