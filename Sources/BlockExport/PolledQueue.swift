@@ -59,6 +59,8 @@ package class PolledQueue {
     package var base: RingBase { preconditionFailure("a subclass answers") }
     /// Takes what the driver made available and gives it to the channel.
     package func take() -> Take { preconditionFailure("a subclass takes") }
+    /// Takes what an earlier daemon left in flight, as far as there is room, and nothing new: a ring that is stopped owes that to the driver.
+    package func takeResubmissions() { preconditionFailure("a subclass takes") }
     /// Hands finished requests back to the driver, and notifies it once if it wants that. Returns how many; without any it does nothing.
     package func complete() -> Int { preconditionFailure("a subclass completes") }
     /// Asks the driver for a kick; true when chains are there already.

@@ -247,7 +247,9 @@ final class PollerLoop {
 
     private func finishDrained() {
         for token in draining {
-            guard let queue = queues[token], queue.inFlight == 0 else { continue }
+            guard let queue = queues[token] else { continue }
+            if queue.state == .draining { finishEarlierRequests(queue) }
+            guard queue.inFlight == 0 else { continue }
             if let kick = queue.kick { epoll.remove(kick.rawValue) }
             queue.close()
             queues[token] = nil
@@ -257,6 +259,17 @@ final class PollerLoop {
         draining.removeAll { queues[$0] == nil }
         hasCool = hot.count < queues.count
         updateWaking()
+    }
+
+    /// A ring is given back without requests in flight, those of an earlier daemon included: it may have been stopped before it, or all of
+    /// it, was looked at.
+    private func finishEarlierRequests(_ queue: PolledQueue) {
+        queue.takeResubmissions()
+        // What needs no engine has ended already, and made room for more.
+        while queue.hasCompletions {
+            _ = queue.complete()
+            queue.takeResubmissions()
+        }
     }
 
     // MARK: Hot and cool

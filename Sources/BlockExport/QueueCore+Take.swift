@@ -6,11 +6,21 @@ internal import Virtio
 extension QueueCore {
     /// Takes what the driver made available and gives it to the channel.
     @inline(__always)
-    mutating func take() -> PolledQueue.Take {
+    mutating func take() -> PolledQueue.Take { take(upTo: Self.batchSizeMax) }
+
+    /// Takes what an earlier daemon left in flight, as far as there are slots for it, and nothing new.
+    @inline(never)
+    mutating func takeResubmissions() {
+        // Resubmissions come before anything new, so that so many chains are nothing else.
+        while ring.resubmitCount > 0, case .taken(let count) = take(upTo: ring.resubmitCount), count > 0 {}
+    }
+
+    @inline(__always)
+    private mutating func take(upTo limit: Int) -> PolledQueue.Take {
         refreshRules()
         var taken = 0
         var start: UInt64 = 0
-        while taken < Self.batchSizeMax, let slot = unsafe slots.next() {
+        while taken < limit, let slot = unsafe slots.next() {
             switch ring.popTransfer(memory) {
             case .transfer(let transfer):
                 // One reading of the clock for all that a look finds; an empty look costs none.

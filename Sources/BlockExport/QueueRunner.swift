@@ -84,6 +84,7 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
         return unsafe core.pointee.complete()
     }
 
+    package override func takeResubmissions() { unsafe core.pointee.takeResubmissions() }
     package override var inFlight: Int { unsafe core.pointee.slots.used }
     package override var hasCompletions: Bool { unsafe !completions.pointee.isEmpty }
     package override var base: RingBase { unsafe core.pointee.ring.base }
