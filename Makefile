@@ -3,10 +3,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help build demo test check fmt bench bench-guest install clean testbed packages tests coverage
-.PHONY: fuzz fuzz-corpus check-sanitizers kill-guests kill-bench
+.PHONY: fuzz fuzz-corpus check-sanitizers kill-guests kill-bench simulate
 
 BENCH ?=
-# Seconds for each fuzzer, and which (all when empty): make fuzz SECONDS=600 FUZZER='chains messages'
+# Seconds for each fuzzer or for the simulator, and which fuzzers (all when empty): make fuzz SECONDS=600 FUZZER='chains messages'
 SECONDS ?= 60
 FUZZER ?=
 PREFIX ?= /usr/local
@@ -74,6 +74,9 @@ kill-bench: ## kills vhublkd, and its clients, under verified full load, ROUNDS=
 	@$(TESTBED)/setup.sh test
 	@$(TESTBED)/build.sh
 	@$(TESTBED)/kill.sh 'ClientKillTests|FrontEndKillTests' $(or $(ROUNDS),1000)
+
+simulate: packages ## kills the daemon at random stores in simulated histories (SECONDS=60, FIRST=1; SEED=… replays one, RULES=1 breaks each rule)
+	@$(TESTBED)/simulate.sh '$(SECONDS)' '$(FIRST)' '$(SEED)' '$(RULES)'
 
 install: build ## installs programs, manual pages, completions and the systemd unit (PREFIX=/usr/local, DESTDIR=)
 	@deploy/install.sh '$(PREFIX)' '$(DESTDIR)' $(PRODUCTS)/release

@@ -76,6 +76,12 @@ let package = Package(
             swiftSettings: settings),
 
         .target(name: "TestSupport", dependencies: ["LinuxSystem"], path: "Tests/TestSupport", swiftSettings: settings),
+        .target(
+            name: "Simulator", dependencies: ["BlockExport", "BlockIO", "VhostUser", "VhostUserFrontend", "Virtio", "LinuxSystem"],
+            path: "Tests/Simulator", swiftSettings: settings),
+        .executableTarget(
+            name: "simulate", dependencies: ["Simulator", "LinuxSystem", argumentParser], path: "Tests/simulate", swiftSettings: settings),
+        tests("SimulationTests", ["Simulator"]),
         tests("LinuxSystemTests", ["LinuxSystem", "CLinux", "TestSupport"]),
         tests("VirtioTests", ["Virtio", "LinuxSystem"]),
         tests("VhostUserTests", ["VhostUser", "Virtio", "LinuxSystem"]),

@@ -85,7 +85,7 @@ package class PolledQueue {
     package func reportFailure(_ reason: String) { preconditionFailure("a subclass reports") }
 
     /// Waits on another kick descriptor from now on.
-    final func replaceKick(_ kick: FileDescriptor?) { self.kick = kick }
+    package final func replaceKick(_ kick: FileDescriptor?) { self.kick = kick }
 }
 
 /// The name of a queue: its export's and its index.
