@@ -90,6 +90,10 @@ public enum ConfigurationFile {
             let hint = "a table's name follows the bracket, as in [defaults] or [[exports]]; see https://toml.io"
             throw ConfigurationError(file: file, line: line, reason: "is not TOML: a header without a name", hint: hint)
         }
+        if let line = positions.wrongBracket {
+            let hint = "arrays are written [...], inline tables {...}; see https://toml.io"
+            throw ConfigurationError(file: file, line: line, reason: "is not TOML: a bracket that closes nothing of its kind", hint: hint)
+        }
         let table: TOMLTable
         do {
             table = try TOMLTable(string: text)

@@ -10,14 +10,20 @@ struct TOMLPositions {
     /// The first header that begins with something no key begins with. TOMLKit's parser asserts that there is none, and the process ends.
     private(set) var headerWithoutKey: Int?
 
+    /// The first bracket that closes what was not opened like that, as in `[ }`: the parser asserts that there is none, too.
+    private(set) var wrongBracket: Int?
+
     private var table: [String] = []
     private var arrayCounts: [String: Int] = [:]
     /// What ends the string of several lines that the reader is in.
     private var openString: Unicode.Scalar?
-    private var bracketDepth = 0
+    /// The brackets of arrays and inline tables that the reader is in.
+    private var openBrackets: [Unicode.Scalar] = []
 
     init(_ document: String) {
-        for (index, line) in document.unicodeScalars.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+        // The parser skips a byte order mark.
+        let scalars = document.unicodeScalars.drop { $0 == "\u{feff}" }
+        for (index, line) in scalars.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
             read(Array(line), number: index + 1)
         }
     }
@@ -34,7 +40,7 @@ struct TOMLPositions {
 
     private mutating func read(_ line: [Unicode.Scalar], number: Int) {
         var position = 0
-        if openString == nil, bracketDepth == 0 {
+        if openString == nil, openBrackets.isEmpty {
             position = Self.skipSpace(line, 0)
             guard position < line.count, line[position] != "#" else { return }
             if line[position] == "[" {
@@ -45,7 +51,7 @@ struct TOMLPositions {
             lines[(table + keys).joined(separator: ".")] = number
             position = end
         }
-        skipValue(line, from: position)
+        skipValue(line, from: position, number: number)
     }
 
     private mutating func readHeader(_ line: [Unicode.Scalar], _ start: Int, number: Int) {
@@ -110,7 +116,7 @@ struct TOMLPositions {
     }
 
     /// Follows strings and brackets to the end of the line.
-    private mutating func skipValue(_ line: [Unicode.Scalar], from start: Int) {
+    private mutating func skipValue(_ line: [Unicode.Scalar], from start: Int, number: Int) {
         var position = start
         while position < line.count {
             let character = line[position]
@@ -132,9 +138,9 @@ struct TOMLPositions {
                     position = Self.endOfString(line, position)
                 }
             } else if character == "[" || character == "{" {
-                bracketDepth += 1
+                openBrackets.append(character)
             } else if character == "]" || character == "}" {
-                bracketDepth -= 1
+                if openBrackets.popLast() != (character == "]" ? "[" : "{"), wrongBracket == nil { wrongBracket = number }
             }
             position += 1
         }

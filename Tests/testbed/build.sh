@@ -6,5 +6,11 @@ source "$(dirname "$0")/lib.sh"
 cd "$root"
 products=.build/products
 # A folder of its own keeps this build apart from those of the tests: each finds its own results up to date.
-step "vhublkd, vhublkctl and vhublk-bench, built in release" swift build -c release --static-swift-stdlib --scratch-path "$products"
+programs() {
+    local name
+    for name in vhublkd vhublkctl vhublk-bench; do
+        swift build -c release --static-swift-stdlib --scratch-path "$products" --product "$name"
+    done
+}
+step "vhublkd, vhublkctl and vhublk-bench, built in release" programs
 link products "$root/$products/release"

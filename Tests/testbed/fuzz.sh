@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs the fuzzers of Tests/Fuzz: fuzz.sh SECONDS [NAME...], all of them when none is named, one on each CPU at a time.
 #
+# SEED and RUNS, in the environment, make a run repeatable: the same inputs in the same order, so many of them at most (`make test` does so).
 # An input that breaks a promise is kept in .build/fuzzing/findings, and what replays it is printed. What the fuzzers learn is kept in
 # .build/fuzzing/corpus for the next run; `fuzz.sh keep [NAME...]` writes the few inputs that reach most to Tests/Fuzz/Corpus.
 # shellcheck source=Tests/testbed/lib.sh
@@ -44,6 +45,8 @@ options=(-max_len=2048 -detect_leaks=0 -timeout=10 -rss_limit_mb=3072 -print_fin
 fuzz() {
     local name=$1 dictionary=$sources/Dictionaries/$1.dict more=()
     [[ -f $dictionary ]] && more+=("-dict=$dictionary")
+    [[ -n ${SEED:-} ]] && more+=("-seed=$SEED")
+    [[ -n ${RUNS:-} ]] && more+=("-runs=$RUNS")
     "$place/programs/$name" "${options[@]}" "${more[@]}" -max_total_time="$seconds" -artifact_prefix="$place/findings/$name-" \
         "$place/corpus/$name" "$sources/Corpus/$name" >"$place/logs/$name.log" 2>&1 </dev/null
 }

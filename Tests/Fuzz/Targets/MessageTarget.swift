@@ -6,16 +6,25 @@ import Virtio
 enum MessageTarget {
     static func run(_ input: [UInt8]) throws(FuzzFailure) -> Int {
         #if VHUBLK_FUZZ
-            // Nobody else opens descriptors in the fuzzer's process.
-            let before = FuzzDescriptors.openNumbers()
-            let count = try MessageRun().run(input)
-            let left = FuzzDescriptors.openNumbers().filter { !before.contains($0) }
-            try FuzzFailure.require(left.isEmpty, "descriptors \(left) are left open")
+            // Nobody else opens descriptors in the fuzzer's process. What the process keeps for itself is opened once, by some first input.
+            let (count, first) = try descriptorsLeft(by: input)
+            if first > 0 {
+                let (_, second) = try descriptorsLeft(by: input)
+                try FuzzFailure.require(second == 0, "\(second) descriptors are left open")
+            }
             return count
         #else
             return try MessageRun().run(input)
         #endif
     }
+
+    #if VHUBLK_FUZZ
+        private static func descriptorsLeft(by input: [UInt8]) throws(FuzzFailure) -> (messageCount: Int, left: Int) {
+            let before = FuzzDescriptors.openNumbers()
+            let count = try MessageRun().run(input)
+            return (count, FuzzDescriptors.openNumbers().count { !before.contains($0) })
+        }
+    #endif
 }
 
 private final class MessageRun {
