@@ -12,6 +12,8 @@ package final class Disk: Sendable {
     let choice: EngineChoice
     /// What GET_ID answers.
     let serial: BlockSerial
+    /// Who else had the backing when it was opened; nobody is kept out before the first ring starts.
+    let conflict: String?
     /// The serial as text.
     let serialText: String
     private let queueCount: Int
@@ -36,7 +38,8 @@ package final class Disk: Sendable {
                 configuration.backing,
                 BackingOptions(
                     isReadOnly: configuration.isReadOnly, direct: configuration.directIO,
-                    blockSize: configuration.blockSize.map(UInt32.init)))
+                    blockSize: configuration.blockSize.map(UInt32.init), takesLock: false))
+            conflict = try Self.conflict(of: backing)
             choice = try EngineChoice.choose(configuration.engine, for: backing)
         } catch {
             throw ExportError(error)
@@ -46,6 +49,27 @@ package final class Disk: Sendable {
         queueCount = configuration.queueCount
         queueSize = configuration.queueSize
         state = Mutex(State(bytes: backing.size))
+    }
+
+    /// Tries whether the backing could be locked, so that whoever makes an export of one in use hears of it at once.
+    private static func conflict(of backing: Backing) throws(BackingError) -> String? {
+        do {
+            try backing.tryLock(namesHolder: true)
+            backing.unlock()
+            return nil
+        } catch {
+            guard error.kind == .busy else { throw error }
+            return error.message
+        }
+    }
+
+    /// Takes the backing's lock, with a single attempt. Not for the control thread.
+    func lock(namesHolder: Bool) throws(ExportError) {
+        do {
+            try backing.tryLock(namesHolder: namesHolder)
+        } catch {
+            throw ExportError(error)
+        }
     }
 
     /// Gives the backing up, its lock included; no queue uses it any more.
@@ -93,6 +117,16 @@ package final class Disk: Sendable {
     private func setWriteback(_ isWriteback: Bool) {
         state.withLock { $0.isWriteback = isWriteback }
         changed()
+    }
+
+    /// What the device remembers, for a migration.
+    var deviceState: DeviceState {
+        DeviceState(serial: serialText, byteCount: bytes, blockSize: backing.blockSize, isWriteback: isWriteback)
+    }
+
+    /// Goes on with the state that another daemon wrote.
+    func restore(_ stream: [UInt8]) throws(DeviceStateError) {
+        setWriteback(try DeviceState(decoding: stream, for: deviceState).isWriteback)
     }
 
     /// Makes the disk `bytes` long, or with nil takes over the size the backing has now. Blocks: not for the control thread.

@@ -13,7 +13,8 @@ extension Export {
             name: configuration.name, backing: configuration.backing.description, socketPath: socketPath, sizeBytes: disk.bytes,
             blockSize: Int(backing.blockSize), isReadOnly: backing.isReadOnly, serial: disk.serialText, engine: disk.choice.engine.rawValue,
             engineReason: disk.choice.reason, isDirect: backing.isDirect, bufferedReason: backing.isDirect ? nil : backing.bufferedReason,
-            pollMode: configuration.pollMode, isWriteback: disk.isWriteback, backingNode: backing.node, frontend: frontendStatus,
+            pollMode: configuration.pollMode, isWriteback: disk.isWriteback, backingNode: backing.node,
+            isLocked: backing.isLockable && device.lock.isHeld, backingConflict: device.lock.conflict, frontend: frontendStatus,
             errorPolicy: configuration.errorPolicy, hold: holdStatus, channel: statistics.total.channel,
             queues: device.queues.map(status(of:)))
     }

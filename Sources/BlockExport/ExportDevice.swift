@@ -11,6 +11,9 @@ final class ExportDevice: @ControlActor SessionDevice {
     let queues: [ExportQueue]
     /// Where a broken ring is announced, by queue, while the ring runs.
     private var ringErrors: [Int: FileDescriptor] = [:]
+    /// The backing is this export's while a ring runs.
+    let lock: DiskLock
+    private var stateTransfer: StateTransfer?
     private let configuration: ExportConfiguration
     private let pollers: PollerGroup
     private let tell: @ControlActor (ExportEvent) -> Void
@@ -30,13 +33,19 @@ final class ExportDevice: @ControlActor SessionDevice {
         self.disk = disk
         self.pollers = pollers
         self.tell = tell
-        queues = try (0..<configuration.queueCount).map { index throws(SystemError) in
+        let queues = try (0..<configuration.queueCount).map { index throws(SystemError) in
             try ExportQueue(
                 identity: QueueIdentity(export: configuration.name, index: index),
                 drainTimeoutNanoseconds: configuration.drainTimeoutNanoseconds)
         }
         holdWatch = HoldWatch(counters: queues.map(\.counters), tell: tell)
-        for queue in queues { queue.onNotice = { tell(.notice($0)) } }
+        let lock = DiskLock(
+            disk, hasAbandonedRequests: { queues.contains { $0.abandonedCount > 0 } }, onNotice: { tell(.notice($0)) })
+        for queue in queues {
+            queue.onNotice = { tell(.notice($0)) }
+            queue.onAbandonedEnded = { lock.abandonedEnded() }
+        }
+        (self.queues, self.lock) = (queues, lock)
     }
 
     var offeredFeatures: VirtioFeatures { disk.offeredFeatures }
@@ -69,8 +78,11 @@ final class ExportDevice: @ControlActor SessionDevice {
                 errorPolicy: configuration.errorPolicy,
                 onFailure: { [weak self] reason in ControlActor.post { self?.ringFailed(index, reason) } },
                 onHold: { [weak self] change in ControlActor.post { self?.holdWatch.note(change, queue: index) } })
-            queue.start(setup, on: poller, place: place, memoryNode: memoryNode)
+            queue.start(setup, on: poller, place: place, memoryNode: memoryNode, waitsForLock: true)
             ringErrors[index] = ring.error
+            lock.take(for: index) { [weak self] error in
+                if let error { self?.ringFailed(index, error.message) } else { queue.lockTaken() }
+            }
             tell(.ringStarted(queue: index, cpu: poller.cpu))
         } catch {
             throw RingStartError("\(error)")
@@ -87,7 +99,8 @@ final class ExportDevice: @ControlActor SessionDevice {
             // A front-end that leaves at once is no better: the next session is to know.
             tellStalls(index)
             tell(.ringStopped(queue: index))
-            completion.value(base)
+            // Whoever is told that the ring has stopped may start it elsewhere: the lock is free then.
+            lock.give(for: index) { completion.value(base) }
         }
     }
 
@@ -105,9 +118,8 @@ final class ExportDevice: @ControlActor SessionDevice {
         case .error(let error):
             ringErrors[index] = error
             done()
-        case .usedLogAddress:
-            // Without VHOST_F_LOG_ALL among the offered features there is no log to write to.
-            done()
+        case .log(let log):
+            queue.onPoller({ loop, token in loop.queues[token]?.replaceLog(log) }, completion: done)
         }
     }
 
@@ -131,6 +143,28 @@ final class ExportDevice: @ControlActor SessionDevice {
         for queue in queues where queue.running != nil {
             queue.onPoller({ loop, token in loop.hastenRetry(token) }, completion: {})
         }
+    }
+
+    func transferState(saves: Bool, _ channel: FileDescriptor, completion: @escaping (String?) -> Void) {
+        stateTransfer?.cancel()
+        let transfer = saves ? StateTransfer(saving: disk.deviceState.encoded, to: channel) : StateTransfer(loadingFrom: channel)
+        stateTransfer = transfer
+        let completion = HandedOver(completion)
+        transfer.start { [self] result in
+            stateTransfer = nil
+            do throws(DeviceStateError) {
+                let bytes = try result.get()
+                if !saves { try disk.restore(bytes) }
+                completion.value(nil)
+            } catch {
+                completion.value(error.reason)
+            }
+        }
+    }
+
+    func cancelStateTransfer() {
+        stateTransfer?.cancel()
+        stateTransfer = nil
     }
 
     /// Whether the kernel still has requests of rings that were given back.

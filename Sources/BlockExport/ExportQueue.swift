@@ -20,13 +20,17 @@ final class ExportQueue {
     private var state = State.stopped
     /// Stopped rings whose abandoned requests the kernel still has.
     private(set) var abandonedCount = 0
+    /// The ring was started, but the backing's lock is not ours yet.
+    private var waitsForLock = false
+    /// Told when the last abandoned request has ended.
+    var onAbandonedEnded: (@ControlActor () -> Void)?
     /// Why the ring broke, until it is started anew: the session stops a broken ring.
     private var lastFailure: String?
     private static var nextToken: UInt64 = 1
 
     private enum State {
         case stopped
-        /// Started, but abandoned requests have not ended: what is to be done on the poller once they have.
+        /// Started, but abandoned requests have not ended, or somebody else has the backing: what is to be done on the poller then.
         case waiting(Running, [@Sendable (PollerLoop) -> Void])
         case running(Running)
         case failed(Running, reason: String)
@@ -54,7 +58,7 @@ final class ExportQueue {
     var stateText: String {
         switch state {
         case .stopped: lastFailure.map { "failed: \($0)" } ?? (abandonedCount > 0 ? "stopped, requests abandoned" : "stopped")
-        case .waiting: "waiting for abandoned requests"
+        case .waiting: waitsForLock ? "waiting for the backing" : "waiting for abandoned requests"
         case .running: "running"
         case .failed(_, let reason): "failed: \(reason)"
         }
@@ -70,8 +74,8 @@ final class ExportQueue {
 
     // MARK: Start and stop
 
-    /// Gives the ring to a poller, which looks at it at once.
-    func start(_ setup: QueueSetup, on poller: Poller, place: PollerStatus.QueuePlace, memoryNode: Int?) {
+    /// Gives the ring to a poller, which looks at it at once; or, with `waitsForLock`, at ``lockTaken()``.
+    func start(_ setup: QueueSetup, on poller: Poller, place: PollerStatus.QueuePlace, memoryNode: Int?, waitsForLock: Bool) {
         guard case .stopped = state else { preconditionFailure("ring \(identity) was started twice") }
         let token = Self.nextToken
         Self.nextToken += 1
@@ -86,7 +90,8 @@ final class ExportQueue {
                 setup.onFailure("\(error)")
             }
         }
-        if abandonedCount > 0 {
+        self.waitsForLock = waitsForLock
+        if abandonedCount > 0 || waitsForLock {
             state = .waiting(running, [begin])
         } else {
             state = .running(running)
@@ -96,9 +101,18 @@ final class ExportQueue {
 
     /// Remembers that the poller gave the ring up; it stays there until it is stopped.
     func fail(_ reason: String) {
-        guard case .running(let running) = state else { return }
-        lastFailure = reason
-        state = .failed(running, reason: reason)
+        switch state {
+        case .running(let running), .waiting(let running, _):
+            lastFailure = reason
+            state = .failed(running, reason: reason)
+        case .stopped, .failed: break
+        }
+    }
+
+    /// The backing is ours: a ring that waited for that starts.
+    func lockTaken() {
+        waitsForLock = false
+        beginIfReady()
     }
 
     /// Takes the ring back once nothing is in flight, or after the drain time-out with what is abandoned then.
@@ -137,7 +151,12 @@ final class ExportQueue {
     private func abandonedEnded() {
         abandonedCount -= 1
         onNotice?("queue \(identity.index): abandoned requests have ended")
-        guard abandonedCount == 0, case .waiting(let running, let jobs) = state else { return }
+        beginIfReady()
+        if abandonedCount == 0 { onAbandonedEnded?() }
+    }
+
+    private func beginIfReady() {
+        guard abandonedCount == 0, !waitsForLock, case .waiting(let running, let jobs) = state else { return }
         state = .running(running)
         for job in jobs { running.poller.post(job) }
     }

@@ -30,6 +30,10 @@ public struct ExportStatus: Sendable {
     public var isWriteback: Bool
     /// NUMA node of the backing's device, or nil when unknown.
     public var backingNode: Int?
+    /// Whether this export holds the backing's lock, as it does while a ring runs; nobody else writes to it then.
+    public var isLocked: Bool
+    /// Who had the backing when this export wanted it last, in words, or nil when it was free.
+    public var backingConflict: String?
     /// Whether a front-end is connected, and its process id.
     public var frontend: Frontend?
     /// What happens to requests that the backing fails.

@@ -1,5 +1,6 @@
 internal import BlockIO
 package import LinuxSystem
+package import VhostUser
 package import Virtio
 
 /// One queue as its poller sees it. All members are the poller's thread's alone, unless said otherwise.
@@ -24,7 +25,11 @@ package class PolledQueue {
     /// Descriptor the driver kicks, or nil when the front-end gave none: then the ring must be polled for ever.
     package private(set) var kick: FileDescriptor?
     /// Where the queue stands between start and stop.
-    package final var state = State.running
+    package final var state = State.running {
+        didSet { updateWatch() }
+    }
+    /// Whether ``complete()`` goes the slower way: to log writes, to leave requests in the inflight region, or to forget them.
+    final private(set) var isWatched = false
     /// Whether the poller looks at the ring at each turn; otherwise it waits for a kick.
     package final var isHot = false
     /// Until when, on the monotonic clock, the queue stays hot without new work.
@@ -79,10 +84,21 @@ package class PolledQueue {
     package func hastenRetry() { preconditionFailure("a subclass hastens") }
     /// Ends the operations that the kernel has not got yet, held ones included.
     package func cancelWaiting() { preconditionFailure("a subclass cancels") }
+    /// Lets requests that are cancelled from now on stay in the inflight region; false when there is none.
+    func leaveCancelled() -> Bool { preconditionFailure("a subclass leaves") }
+    /// Whether ``leaveCancelled()`` was called.
+    var leavesCancelled: Bool { preconditionFailure("a subclass answers") }
+    /// Logs writes to guest memory from now on, or with nil no more.
+    package func replaceLog(_ log: RingLog?) { preconditionFailure("a subclass replaces") }
+    /// Whether writes are logged.
+    var isLogging: Bool { preconditionFailure("a subclass answers") }
     /// Gives up the channel; nothing is in flight.
     package func close() { preconditionFailure("a subclass closes") }
     /// Tells the control thread that the ring broke.
     package func reportFailure(_ reason: String) { preconditionFailure("a subclass reports") }
+
+    /// To be called when one of its reasons comes or goes.
+    final func updateWatch() { isWatched = state == .abandoned || leavesCancelled || isLogging }
 
     /// Waits on another kick descriptor from now on.
     package final func replaceKick(_ kick: FileDescriptor?) { self.kick = kick }

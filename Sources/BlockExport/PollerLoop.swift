@@ -29,7 +29,7 @@ final class PollerLoop {
     private var ioURingEngine: URingEngine?
     private var libaioEngine: AIOEngine?
     private let engines = ReferenceList<IOEngine>()
-    private var queues: [UInt64: PolledQueue] = [:]
+    private(set) var queues: [UInt64: PolledQueue] = [:]
     /// Those of `queues` that are looked at in each turn.
     private let hot = ReferenceList<PolledQueue>()
     /// Whether some of `queues` are not hot.
@@ -124,7 +124,8 @@ final class PollerLoop {
         queue.state = .draining
         cool(queue)
         draining.append(token)
-        finishDrained()
+        if mode == .leaveInflight, queue.leaveCancelled() { queue.cancelWaiting() }
+        completeAll()
     }
 
     /// Gives up waiting for a queue that is being stopped, if it still is: its ring is handed back now and never touched again.
@@ -397,8 +398,7 @@ final class PollerLoop {
             if token == Self.wakeToken { poller.wasWoken() }
             guard token < Self.engineToken, let queue = queues[token], let kick = queue.kick else { continue }
             switch atPeer({ EventFD.take(raw: kick.rawValue) }) {
-            case .taken: heat(queue)
-            // A pipe whose other end is closed is readable for ever and never kicks again.
+            case .taken: heat(queue)  // a pipe whose other end is closed is readable for ever and never kicks again
             case .ended: loseKick(queue, kick, "was closed by the front-end")
             case .failed(let number): loseKick(queue, kick, "cannot be read: \(SystemError("read", errno: number).name)")
             }

@@ -13,20 +13,28 @@ extension QueueCore {
     }
 
     /// Hands finished requests back to the driver, and notifies it once if it wants that. Returns how many.
+    ///
+    /// - Parameter isWatched: a constant at each of the two places that call this: with false what it guards is not compiled in.
     @inline(__always)
-    mutating func complete() -> Int {
+    mutating func complete(isWatched: Bool) -> Int {
         guard var operation = unsafe completions.pointee.takeAll() else { return 0 }
         var done = 0
         let now = MonotonicClock.now()
         var streak = Streak()
+        let cursor = isWatched ? ring.usedCursor : 0
         while true {
             let following = unsafe operation.pointee.next
             let slot = unsafe UnsafeMutableRawPointer(operation).assumingMemoryBound(to: RequestSlot.self)
-            if unsafe slot.pointee.isPlain && operation.pointee.result >= 0 {
+            // Noted before the status byte is stored, put into the log after that: see ``QueueLog``.
+            if isWatched, unsafe isLeft(slot, operation.pointee.result) {
+                // It stays marked in the inflight region.
+            } else if unsafe slot.pointee.isPlain && operation.pointee.result >= 0 {
+                if isWatched { unsafe noteWrites(slot, hasStatus: true) }
                 unsafe complete(slot, operation.pointee.length, now, &streak)
                 done &+= 1
-            } else if unsafe completeAny(slot, now) {
-                done &+= 1
+            } else {
+                if isWatched { unsafe noteWrites(slot, hasStatus: operation.pointee.result != RequestResult.noStatus) }
+                if unsafe completeAny(slot, now) { done &+= 1 }
             }
             // What ended while these were told, ranges without sectors, is told with them.
             guard let next = unsafe following ?? completions.pointee.takeAll() else { break }
@@ -34,7 +42,9 @@ extension QueueCore {
         }
         count(streak, now)
         if done > 0 {
+            if isWatched { logBatch() }
             ring.publish()
+            if isWatched { logUsed(since: cursor) }
             counters.set(.inFlight, UInt64(truncatingIfNeeded: slots.used))
             if ring.shouldNotify() { notify() }
         }
@@ -132,6 +142,9 @@ extension QueueCore {
     func abandonHeld() {
         guard let held = unsafe held else { return }
         var given = held.abandon()
-        while let operation = unsafe given.pop() { unsafe completions.pointee.append(operation) }
+        while let operation = unsafe given.pop() {
+            unsafe operation.pointee.result = RequestResult.cancelled
+            unsafe completions.pointee.append(operation)
+        }
     }
 }

@@ -181,6 +181,7 @@ extension QueueCore {
             unsafe addRange(slot, .flush, BlockRange(sector: 0, sectorCount: 0))
         case .getID:
             unsafe request.writeID(disk.serial)
+            if log != nil { unsafe noteSegments(request.data, Int(request.dataCount), in: guest) }
             unsafe slot.pointee.usedLength = request.usedLength(.ok)
             unsafe finishAtOnce(slot, 0)
         case .ranges(let command):

@@ -18,6 +18,8 @@ struct QueueCore<Ring: Virtqueue, Channel: IOChannel> {
     unowned(unsafe) let disk: Disk
     var slots: RequestSlots
     var memory: GuestMemoryView
+    /// What `memory` is a view of: for the dirty log, which needs the way back from an address here to the guest's.
+    var guest: GuestMemory
     // unsafe: the runner's list node; the engine appends finished operations to it on this thread only.
     let completions: UnsafeMutablePointer<IOCompletionList>
     let features: VirtioFeatures
@@ -35,13 +37,17 @@ struct QueueCore<Ring: Virtqueue, Channel: IOChannel> {
     unowned(unsafe) let held: HeldRequests?
     /// Where the driver is notified, or -1.
     var callDescriptor: Int32
+    /// Marks writes to guest memory, while a migration wants it.
+    var log: QueueLog?
+    /// The ring is being stopped, and requests that the disk has not got stay in the inflight region.
+    var leavesCancelled = false
 
     /// Most chains taken in one look, so that a deep queue leaves the other queues of its poller their turn.
     static var batchSizeMax: Int { 128 }
 
     init(
         ring: Ring, channel: Channel, counters: QueueCounters, gauges: PollerGauges, disk: Disk, slots: RequestSlots,
-        memory: GuestMemoryView,
+        guest: GuestMemory,
         completions: UnsafeMutablePointer<IOCompletionList>, features: VirtioFeatures, callDescriptor: Int32, held: HeldRequests?
     ) {
         self.ring = ring
@@ -50,7 +56,8 @@ struct QueueCore<Ring: Virtqueue, Channel: IOChannel> {
         unsafe self.gauges = gauges
         unsafe self.disk = disk
         self.slots = slots
-        self.memory = memory
+        self.guest = guest
+        memory = guest.view
         unsafe self.completions = completions
         self.features = features
         self.callDescriptor = callDescriptor

@@ -1,6 +1,6 @@
 package import BlockIO
 package import LinuxSystem
-internal import VhostUser
+package import VhostUser
 package import Virtio
 
 /// A queue on its poller: owns what its ``QueueCore`` points to, and changes it between two batches.
@@ -13,7 +13,7 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
     private let setup: QueueSetup
     private let scratch: MemoryMapping
     private let held: HeldRequests?
-    private var guest: GuestMemory
+    private var areas: RingAddresses
     private var call: FileDescriptor?
     /// What of the channel's counters the queue's have already.
     private var published = IOChannelCounters()
@@ -27,7 +27,6 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
         self.channel = channel
         self.held = held
         let ring = setup.ring
-        guest = ring.memory
         call = ring.call
         let entries = ring.inflight?.queue.entryCount ?? 0
         scratch = try MemoryMapping(anonymous: max(1, Ring.scratchBytes(queueSize: ring.size, inflightEntries: entries)), node: node)
@@ -49,11 +48,13 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
         unsafe core.initialize(
             to: QueueCore(
                 ring: device, channel: channel, counters: setup.counters, gauges: gauges, disk: setup.disk, slots: slots,
-                memory: ring.memory.view, completions: completions, features: ring.features, callDescriptor: ring.call?.rawValue ?? -1,
+                guest: ring.memory, completions: completions, features: ring.features, callDescriptor: ring.call?.rawValue ?? -1,
                 held: held))
+        areas = ring.addresses
         super.init(identity: setup.identity, counters: setup.counters, pollMode: setup.pollMode, kick: ring.isPolled ? nil : ring.kick)
         // A daemon that died after it published and before it signalled owes the driver a notification; a spurious one harms nobody.
         if !Ring.Observer.breaks(.signalAtStart) { unsafe core.pointee.notify() }
+        replaceLog(ring.log)
     }
 
     deinit {
@@ -80,16 +81,23 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
     @specialized(where Ring == PackedVirtqueue, Channel == AIOChannel)
     @specialized(where Ring == PackedVirtqueue, Channel == NullChannel)
     package override func complete() -> Int {
-        if state == .abandoned { return unsafe core.pointee.discard() }
-        return unsafe core.pointee.complete()
+        if isWatched { return completeWatched() }
+        return unsafe core.pointee.complete(isWatched: false)
+    }
+
+    @specialized(where Ring == SplitVirtqueue, Channel == URingChannel)
+    @specialized(where Ring == SplitVirtqueue, Channel == AIOChannel)
+    @specialized(where Ring == PackedVirtqueue, Channel == URingChannel)
+    @specialized(where Ring == PackedVirtqueue, Channel == AIOChannel)
+    @inline(never)
+    private func completeWatched() -> Int {
+        unsafe state == .abandoned ? core.pointee.discard() : core.pointee.completeWatched()
     }
 
     package override func takeResubmissions() { unsafe core.pointee.takeResubmissions() }
     package override var inFlight: Int { unsafe core.pointee.slots.used }
     package override var hasCompletions: Bool { unsafe !completions.pointee.isEmpty }
     package override var base: RingBase { unsafe core.pointee.ring.base }
-    package override func arm() -> Bool { unsafe core.pointee.ring.enableNotifications() }
-    package override func disarm() { unsafe core.pointee.ring.disableNotifications() }
     package override func reportFailure(_ reason: String) { setup.onFailure(reason) }
     package override func cancelWaiting() {
         unsafe core.pointee.abandonHeld()
@@ -111,6 +119,36 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
         publishGauges()
         channel.close()
     }
+    override var leavesCancelled: Bool { unsafe core.pointee.leavesCancelled }
+    override var isLogging: Bool { unsafe core.pointee.log != nil }
+
+    package override func arm() -> Bool {
+        let hasChains = unsafe core.pointee.ring.enableNotifications()
+        if isWatched { unsafe core.pointee.logNotification() }
+        return hasChains
+    }
+
+    package override func disarm() {
+        unsafe core.pointee.ring.disableNotifications()
+        if isWatched { unsafe core.pointee.logNotification() }
+    }
+
+    override func leaveCancelled() -> Bool {
+        guard setup.ring.inflight != nil else { return false }
+        unsafe core.pointee.leavesCancelled = true
+        updateWatch()
+        return true
+    }
+
+    package override func replaceLog(_ log: RingLog?) {
+        unsafe core.pointee.log = log.map { unsafe QueueLog($0, areas: areas, memory: core.pointee.guest) }
+        // What was written before the front-end began to look, or by an earlier daemon that did not come to mark it, is in these few pages.
+        let features = setup.ring.features
+        unsafe core.pointee.log?.noteWholeRing(
+            VirtqueueLayout(queueSize: setup.ring.size, features: features), isPacked: features.contains(.ringPacked))
+        unsafe core.pointee.logBatch()
+        updateWatch()
+    }
 
     package override func replaceCall(_ call: FileDescriptor?) {
         self.call = call
@@ -126,10 +164,13 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
             return "the new memory table has no room for the ring: \(error)"
         }
         unsafe core.pointee.slots.retire(epoch: core.pointee.memoryEpoch)
-        unsafe core.pointee.retired.retire(guest, epoch: core.pointee.memoryEpoch, inFlight: core.pointee.slots.used)
-        guest = memory
+        unsafe core.pointee.retired.retire(
+            core.pointee.guest, epoch: core.pointee.memoryEpoch, inFlight: core.pointee.slots.used)
+        unsafe core.pointee.guest = memory
         unsafe core.pointee.memory = memory.view
         unsafe core.pointee.memoryEpoch = core.pointee.memoryEpoch == .max ? 1 : core.pointee.memoryEpoch + 1
+        areas = addresses
+        if let log = unsafe core.pointee.log { replaceLog(log.ring) }
         return nil
     }
 }

@@ -9,6 +9,8 @@ enum RequestResult {
     static let ioError: Int64 = -100_001
     /// Answer VIRTIO_BLK_S_UNSUPP.
     static let unsupported: Int64 = -100_002
+    /// -ECANCELED: the operation was taken back before the disk had it.
+    static let cancelled: Int64 = -125
     /// An engine's -EOPNOTSUPP: the backing cannot do it, which the guest is told as such.
     static let operationNotSupported: Int64 = -95
     /// There is no status byte to answer in.

@@ -29,6 +29,12 @@ struct RetiredMemory {
         if entries[index].remaining == 0 { entries.remove(at: index) }
     }
 
+    /// The table of an earlier epoch of which a request is in flight.
+    func memory(epoch: UInt32) -> GuestMemory {
+        guard let entry = entries.first(where: { $0.epoch == epoch }) else { preconditionFailure("a request outlived its memory") }
+        return entry.memory
+    }
+
     /// Tables that are still kept.
     var count: Int { entries.count }
 }

@@ -133,6 +133,20 @@ public final class Backing: Sendable {
         held.withLock { $0 = lock }
     }
 
+    /// Whether there is anything to lock.
+    public var isLockable: Bool { descriptor != nil }
+
+    /// As `lock`, with a single attempt, which waits for nobody.
+    ///
+    /// - Parameter namesHolder: the refusal says which process holds the lock, if it can be seen; finding it is slow.
+    public func tryLock(namesHolder: Bool) throws(BackingError) {
+        guard let descriptor, let path else { return }
+        if held.withLock({ $0 != nil }) { return }
+        let lock = try BackingLock.attempt(
+            descriptor, path: path, isReadOnly: isReadOnly, isBlockDevice: kind == .blockDevice, namesHolder: namesHolder)
+        held.withLock { $0 = lock }
+    }
+
     /// Gives the lock back, if held.
     public func unlock() {
         held.withLock { held in

@@ -36,6 +36,24 @@ struct BackingLock: Sendable {
             usleep(1000)
             status = clinux_lock_whole(descriptor.rawValue, isReadOnly ? 0 : 1)
         }
+        return try finish(status, holder: holder, descriptor, path: path, isReadOnly: isReadOnly, isBlockDevice: isBlockDevice)
+    }
+
+    /// Takes the lock if nobody has it, and never waits; the refusal names the holder only if asked to, since finding it takes a look at
+    /// every process.
+    static func attempt(
+        _ descriptor: FileDescriptor, path: String, isReadOnly: Bool, isBlockDevice: Bool, namesHolder: Bool
+    ) throws(BackingError) -> BackingLock {
+        let status = clinux_lock_whole(descriptor.rawValue, isReadOnly ? 0 : 1)
+        let isBusy = status == -EAGAIN || status == -EACCES
+        let holder = isBusy && namesHolder ? LockHolder.find(descriptor) : nil
+        return try finish(status, holder: holder, descriptor, path: path, isReadOnly: isReadOnly, isBlockDevice: isBlockDevice)
+    }
+
+    /// What follows an attempt that ended with `status`.
+    private static func finish(
+        _ status: Int32, holder: String?, _ descriptor: FileDescriptor, path: String, isReadOnly: Bool, isBlockDevice: Bool
+    ) throws(BackingError) -> BackingLock {
         switch -status {
         case 0: break
         case EAGAIN, EACCES:

@@ -12,6 +12,10 @@ public struct ExportInfo: DescribedObject {
     public var origin: ExportOrigin
     /// The backing as it was given.
     public var backing: String
+    /// Whether this export holds the backing's lock, as it does while a ring runs.
+    public var backingLocked: Bool
+    /// Who had the backing when this export wanted it last.
+    public var backingConflict: String?
     /// Capacity in bytes.
     public var size: UInt64
     /// The logical block size the guest sees.
@@ -53,7 +57,10 @@ public struct ExportInfo: DescribedObject {
     public enum CodingKeys: String, CodingKey, CaseIterable {
         case name, state, error
         case retryNS = "retry_ns"
-        case origin, backing, size
+        case origin, backing
+        case backingLocked = "backing_locked"
+        case backingConflict = "backing_conflict"
+        case size
         case blockSize = "block_size"
         case readOnly = "read_only"
         case serial, socket
@@ -78,6 +85,8 @@ public struct ExportInfo: DescribedObject {
             .optional(CodingKeys.retryNS, .natural, "time in nanoseconds until it is tried again, in state failed"),
             .required(CodingKeys.origin, .choice(ExportOrigin.allCases.map(\.rawValue)), "where its definition comes from"),
             .required(CodingKeys.backing, .text, "the backing as it was given"),
+            .required(CodingKeys.backingLocked, .boolean, "whether it holds the backing's lock, as it does while a ring runs"),
+            .optional(CodingKeys.backingConflict, .text, "who had the backing when this export wanted it last"),
             .required(CodingKeys.size, .natural, "capacity in bytes"),
             .required(CodingKeys.blockSize, .natural, "the logical block size the guest sees, in bytes"),
             .required(CodingKeys.readOnly, .boolean, "whether writes are refused"),
@@ -105,6 +114,7 @@ public struct ExportInfo: DescribedObject {
         self.state = state
         self.origin = origin
         backing = parameters.backing
+        backingLocked = false
         size = 0
         blockSize = parameters.blockSize ?? 0
         readOnly = parameters.readOnly ?? false

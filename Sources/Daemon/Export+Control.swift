@@ -120,6 +120,8 @@ extension ExportInfo {
     /// Takes over what a serving export tells of itself.
     mutating func update(from status: ExportStatus) {
         size = status.sizeBytes
+        backingLocked = status.isLocked
+        backingConflict = status.backingConflict
         blockSize = status.blockSize
         readOnly = status.isReadOnly
         serial = status.serial

@@ -9,6 +9,9 @@ public enum Worker {
 
     private static let queue = WorkQueue(threadCountMax: threadCountMax, threadCountKept: threadCountKept)
 
+    /// Runs `body` on a worker thread; it tells by itself whom it concerns. For callers that cannot wait with `await`.
+    public static func start(_ body: @escaping @Sendable () -> Void) { queue.add(body) }
+
     /// Runs `body` on a worker thread and returns or throws what it does. Cancelling the task does not stop the body.
     public nonisolated(nonsending) static func run<Success: Sendable, Failure: Error>(
         _ body: @escaping @Sendable () throws(Failure) -> Success

@@ -72,6 +72,21 @@ public final class GuestMemory: @unchecked Sendable {
         (0..<regionCount).map { unsafe regionTable[$0] }
     }
 
+    /// The guest physical address of a place in one of the regions, as this process has them mapped; nil for any other place. Walks the
+    /// table: for the dirty log, not for every request.
+    public func guestAddress(of place: UnsafeRawPointer) -> UInt64? {
+        for index in 0..<regionCount {
+            let region = unsafe regionTable[index]
+            // Addresses are compared as numbers; nothing is followed.
+            let offset = unsafe UInt64(UInt(bitPattern: place) &- UInt(bitPattern: region.hostBase))
+            if offset < region.size { return region.guestAddress + offset }
+        }
+        return nil
+    }
+
+    /// First guest physical address behind the last region.
+    public var end: UInt64 { regions.last.map { $0.guestAddress + $0.size } ?? 0 }
+
     /// A view for one thread's use; it does not keep the snapshot alive.
     public var view: GuestMemoryView {
         unsafe GuestMemoryView(regions: UnsafePointer(regionTable), count: regionCount, windows: UnsafePointer(windows))

@@ -93,6 +93,15 @@ public protocol Virtqueue {
     /// Chains popped and not yet pushed.
     var inFlightCount: Int { get }
 
+    /// How far used elements were published; to be given to `usedWrites` later.
+    var usedCursor: UInt32 { get }
+
+    /// The bytes that were written for the used elements published since `cursor`, less than 65536 of them.
+    func usedWrites(since cursor: UInt32) -> RingWrites
+
+    /// The bytes of the device area that enabling and disabling notifications writes.
+    var notificationWrite: Range<Int> { get }
+
     /// Chains from the inflight region that `pop` has yet to return.
     var resubmitCount: Int { get }
 }

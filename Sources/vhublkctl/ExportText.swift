@@ -38,6 +38,8 @@ enum ExportText {
             rows.append(("held", "\(since), last error: \(hold.lastError)"))
         }
         if !export.backingStats.texts.isEmpty { rows.append(("backing saw", export.backingStats.texts.joined(separator: ", "))) }
+        if export.backingLocked { rows.append(("lock", "held")) }
+        if let conflict = export.backingConflict { rows.append(("conflict", conflict)) }
         if let node = export.node { rows.append(("NUMA node", "\(node)")) }
         if let frontend = export.frontend { rows += self.frontend(frontend) }
         let width = rows.map { $0.0.count }.max() ?? 0

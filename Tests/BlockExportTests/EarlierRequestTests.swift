@@ -41,7 +41,7 @@ import Virtio
             size: 256,
             addresses: RingAddresses(descriptors: area.descriptors.pointer, driver: area.driver.pointer, device: area.device.pointer),
             memory: try memory.deviceMemory(), base: format == .packed ? .packedStart : RingBase(split: 0), features: features, kick: nil,
-            isPolled: true, call: nil, error: nil, usedLogAddress: nil, inflight: part)
+            isPolled: true, call: nil, error: nil, log: nil, inflight: part)
         let setup = QueueSetup(
             identity: QueueIdentity(export: "disk", index: 0), ring: configuration,
             disk: try Disk(opening: ExportConfiguration(name: "disk", backing: .null(size: 1 << 20), endpoint: .path("/nowhere"))),

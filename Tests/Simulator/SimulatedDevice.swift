@@ -63,6 +63,11 @@ final class SimulatedDevice: SessionDevice {
     func featuresDidChange(_ features: VirtioFeatures) {}
     func statusDidChange(_ status: UInt8) {}
     func resetDevice() { export.reset() }
+    /// No simulated front-end moves the device's state.
+    func transferState(saves: Bool, _ channel: FileDescriptor, completion: @escaping (String?) -> Void) {
+        completion("there is none in the simulation")
+    }
+    func cancelStateTransfer() {}
 
     func startRing(_ index: Int, _ ring: RingConfiguration) throws(RingStartError) {
         do {
@@ -97,7 +102,8 @@ final class SimulatedDevice: SessionDevice {
             heat(index)
         case .call(let call): running[index]?.queue.replaceCall(call)
         case .kicked: heat(index)
-        case .error, .usedLogAddress: break
+        case .log(let log): running[index]?.queue.replaceLog(log)
+        case .error: break
         }
         completion()
     }

@@ -2,7 +2,7 @@ import Foundation
 
 /// A disk image whose writes wait in the kernel for exactly as long as a test wants: a file on a small ext4 in memory, which can be frozen
 /// (fsfreeze). Needs root, as loop mounts do.
-public final class FreezableDisk {
+public final class FreezableDisk: Sendable {
     private let folder: String
     /// The image, 16 MiB.
     public var file: String { folder + "/mount/disk.img" }

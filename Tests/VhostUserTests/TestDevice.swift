@@ -1,5 +1,23 @@
+import LinuxSystem
 import VhostUser
 import Virtio
+
+/// How a ring logs, in words that can be compared.
+struct LogWay: Equatable {
+    var byteCount: UInt64
+    var logsBuffers = true
+    var usedAddress: UInt64?
+    var hasNotifier = false
+
+    init(byteCount: UInt64, logsBuffers: Bool = true, usedAddress: UInt64? = nil, hasNotifier: Bool = false) {
+        (self.byteCount, self.logsBuffers, self.usedAddress, self.hasNotifier) = (byteCount, logsBuffers, usedAddress, hasNotifier)
+    }
+
+    init(_ log: RingLog) {
+        self.init(
+            byteCount: log.log.byteCount, logsBuffers: log.logsBuffers, usedAddress: log.usedAddress, hasNotifier: log.notifier != nil)
+    }
+}
 
 /// A device that writes down what it is asked, and answers at once or when told to.
 final class TestDevice: SessionDevice {
@@ -10,9 +28,11 @@ final class TestDevice: SessionDevice {
         case kicked(Int)
         case call(Int, present: Bool)
         case error(Int, present: Bool)
-        case log(Int, UInt64?)
+        case log(Int, LogWay?)
         case memory(rings: [Int])
         case reset
+        case transfer(saves: Bool)
+        case cancelTransfer
         case features(VirtioFeatures)
         case status(UInt8)
         case write(offset: Int, bytes: [UInt8], migration: Bool)
@@ -27,6 +47,7 @@ final class TestDevice: SessionDevice {
     var config: [UInt8] = (0..<60).map { UInt8($0) }
     var refusesWrites = false
     var startFailure: String?
+    var stateFailure: String?
 
     var calls: [Call] = []
     var configurations: [Int: RingConfiguration] = [:]
@@ -86,7 +107,9 @@ final class TestDevice: SessionDevice {
             configurations[index]?.call = call
         case .error(let error): calls.append(.error(index, present: error != nil))
         case .kicked: calls.append(.kicked(index))
-        case .usedLogAddress(let address): calls.append(.log(index, address))
+        case .log(let log):
+            calls.append(.log(index, log.map(LogWay.init)))
+            configurations[index]?.log = log
         }
         complete(completion)
     }
@@ -100,6 +123,17 @@ final class TestDevice: SessionDevice {
             }
             completion()
         }
+    }
+
+    func transferState(saves: Bool, _ channel: FileDescriptor, completion: @escaping (String?) -> Void) {
+        calls.append(.transfer(saves: saves))
+        let failure = stateFailure
+        complete { completion(failure) }
+    }
+
+    func cancelStateTransfer() {
+        // Said only where there is something to cancel, so that other tests need not know of it.
+        if calls.contains(.transfer(saves: true)) || calls.contains(.transfer(saves: false)) { calls.append(.cancelTransfer) }
     }
 
     func resetDevice() { calls.append(.reset) }

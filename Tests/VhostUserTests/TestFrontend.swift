@@ -70,6 +70,9 @@ final class TestFrontend {
         return value
     }
 
+    /// The code of a refusal: the answer's low bits, since SET_DEVICE_STATE_FD has a flag above them.
+    static func code(_ replies: [Message]) -> UInt64? { u64(replies).map { $0 & 0xff } }
+
     // MARK: Set-up
 
     /// Everything the session serves, as far as a front-end sets it by itself: GPA_ADDRESSES gives ring addresses another meaning.

@@ -42,4 +42,5 @@ final class TestHost: SessionHost {
 
     func checkNotifier(_ descriptor: FileDescriptor) throws(Refusal) {}
     func checkSocket(_ descriptor: FileDescriptor) throws(Refusal) {}
+    func checkChannel(_ descriptor: FileDescriptor) throws(Refusal) {}
 }

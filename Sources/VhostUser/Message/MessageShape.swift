@@ -57,7 +57,9 @@ extension FrontendRequest {
     /// The messages that need a feature bit.
     private var optionalShape: MessageShape {
         switch self {
-        case .setLogBase: MessageShape(.log, descriptors: 1...1, answer: .always(.log), gate: .negotiated(.logSharedMemory))
+        // The answer's payload is not specified. A u64 of 0 is what libvhost-user sends, and what front-ends in Rust, which set need_reply
+        // and expect an acknowledgement, read.
+        case .setLogBase: MessageShape(.log, descriptors: 1...1, answer: .always(.u64), gate: .negotiated(.logSharedMemory))
         case .setLogDescriptor: MessageShape(.none, descriptors: 1...1, gate: .negotiated(.logSharedMemory))
         case .getQueueCount: MessageShape(.none, answer: .always(.u64), gate: .offered(.multiQueue))
         case .setBackendChannel: MessageShape(.none, descriptors: 1...1, gate: .offered(.backendChannel))
@@ -98,6 +100,16 @@ extension FrontendRequest {
         case .crosvmSleep, .crosvmWake, .crosvmSnapshot, .crosvmGetSharedMemoryRegions: MessageShape(.none, answer: .always(.opaque))
         default: MessageShape(.none, descriptors: 1...1)
         }
+    }
+}
+
+extension FrontendRequest {
+    /// Whether the answer that always comes is an acknowledgement, so that a refusal is answered too.
+    var isAlwaysAcknowledged: Bool { [.setLogBase, .setDeviceStateDescriptor, .checkDeviceState].contains(self) }
+
+    /// The u64 by which such a message is refused.
+    func acknowledgement(_ refusal: Refusal) -> UInt64 {
+        refusal.code.rawValue | (self == .setDeviceStateDescriptor ? Session.noChannelFlag : 0)
     }
 }
 

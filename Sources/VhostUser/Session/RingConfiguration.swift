@@ -22,15 +22,15 @@ public struct RingConfiguration {
     public var call: FileDescriptor?
     /// To be signalled when the ring breaks.
     public var error: FileDescriptor?
-    /// Where the used ring's writes are logged (VHOST_VRING_F_LOG), if they are.
-    public var usedLogAddress: UInt64?
+    /// Where writes to guest memory are to be logged, if they are.
+    public var log: RingLog?
     /// The ring's part of the inflight region, if the front-end gave one.
     public var inflight: InflightPart?
 
     /// Gathers the parts.
     public init(
         size: Int, addresses: RingAddresses, memory: GuestMemory, base: RingBase, features: VirtioFeatures, kick: FileDescriptor?,
-        isPolled: Bool, call: FileDescriptor?, error: FileDescriptor?, usedLogAddress: UInt64?, inflight: InflightPart?
+        isPolled: Bool, call: FileDescriptor?, error: FileDescriptor?, log: RingLog?, inflight: InflightPart?
     ) {
         self.size = size
         self.addresses = addresses
@@ -41,7 +41,7 @@ public struct RingConfiguration {
         self.isPolled = isPolled
         self.call = call
         self.error = error
-        self.usedLogAddress = usedLogAddress
+        self.log = log
         self.inflight = inflight
     }
 }
@@ -72,15 +72,38 @@ public enum RingChange {
     case error(FileDescriptor?)
     /// The driver added buffers, and said so with a message.
     case kicked
-    /// Used ring writes are logged at another address, or no more.
-    case usedLogAddress(UInt64?)
+    /// Writes to guest memory are logged otherwise from now on, or no more. Also for a ring that is being stopped: what is in flight on it
+    /// still writes.
+    case log(RingLog?)
+}
+
+/// How a ring's writes to guest memory are logged for a migration (specification, "Migration").
+public struct RingLog: Sendable {
+    /// Where.
+    public var log: DirtyLog
+    /// VHOST_F_LOG_ALL: what is written to the buffers that descriptors name is logged at its guest address.
+    public var logsBuffers: Bool
+    /// VHOST_VRING_F_LOG: the ring's own areas are logged too, the used ring (packed: the device event suppression area) as if it began at
+    /// this guest address, which need not be in guest memory. nil: the ring is not logged.
+    public var usedAddress: UInt64?
+    /// SET_LOG_FD: to be signalled after bits were set.
+    public var notifier: FileDescriptor?
+
+    /// Gathers the parts.
+    public init(log: DirtyLog, logsBuffers: Bool, usedAddress: UInt64?, notifier: FileDescriptor? = nil) {
+        self.log = log
+        self.logsBuffers = logsBuffers
+        self.usedAddress = usedAddress
+        self.notifier = notifier
+    }
 }
 
 /// What becomes of the requests in flight when a ring stops.
 public enum RingStop: Sendable {
     /// They are waited for, up to the device's own time limit.
     case drain
-    /// They stay marked in the inflight region, for whoever starts the ring next (GET_VRING_BASE_INFLIGHT).
+    /// Those that the disk has not got yet stay marked in the inflight region, for whoever starts the ring next
+    /// (GET_VRING_BASE_INFLIGHT); the others are waited for. Without a region it is a drain.
     case leaveInflight
 }
 

@@ -57,6 +57,10 @@ extension Session {
         case (.crosvmGetSharedMemoryRegions, _): answer(.opaque([]))
         case (.crosvmSleep, _): sleep()
         case (.crosvmWake, _): wake()
+        case (.setLogBase, .log(let description)): try setLogBase(description, descriptors[0])
+        case (.setDeviceStateDescriptor, .deviceState(let transfer)): try setDeviceState(transfer, descriptors[0])
+        case (.checkDeviceState, _): try checkDeviceState()
+        case (.setLogDescriptor, _): try setLogDescriptor(descriptors[0])
         default: try performOnRing(request, payload, descriptors)
         }
     }
@@ -111,7 +115,10 @@ extension Session {
             for index in rings.indices { rings[index].isEnabled = true }
             try startReadyRings()
         }
-        acknowledge()
+        guard changed.contains(.logAll) else { return acknowledge() }
+        // Acknowledged when every ring logs, or none does any more: from then on the front-end relies on it.
+        noteUnloggedRing()
+        changeLog(ofRings: rings.indices) { [self] in acknowledge() }
     }
 
     private func setProtocolFeatures(_ bits: ProtocolFeatures) throws(Refusal) {

@@ -68,6 +68,7 @@ extension Session {
             moved[index] = try locate(index, size, address, in: memory)
         }
         memoryTable = table
+        warnOfShortLog()
         guard !moved.isEmpty, let memory = table.memory else {
             try startReadyRings()
             acknowledge()

@@ -20,7 +20,7 @@ extension Session {
         let addresses = try locate(index, size, address, in: memory)
         let configuration = RingConfiguration(
             size: size, addresses: addresses, memory: memory, base: ring.base ?? defaultBase, features: features, kick: ring.kick,
-            isPolled: ring.isPolled, call: try callDescriptor(index), error: ring.error, usedLogAddress: Ring.usedLogAddress(address),
+            isPolled: ring.isPolled, call: try callDescriptor(index), error: ring.error, log: ringLog(index),
             inflight: try inflightPart(index, size))
         do throws(RingStartError) {
             try device.startRing(index, configuration)
@@ -28,6 +28,7 @@ extension Session {
             throw Refusal(.device, "ring \(index) does not start: \(error)")
         }
         rings[index].activity = .running
+        noteUnloggedRing()
         flushConfigChange()
     }
 

@@ -48,12 +48,11 @@ extension Session {
             old.used == address.used
         else { throw Refusal(.ringRuns, "ring \(index) runs; stop it with GET_VRING_BASE before it moves") }
         rings[index].address = address
-        let log = Ring.usedLogAddress(address)
-        guard rings[index].activity == .running, log != Ring.usedLogAddress(old) else {
+        guard Ring.usedLogAddress(address) != Ring.usedLogAddress(old) else {
             acknowledge()
             return
         }
-        device.changeRing(index, .usedLogAddress(log)) { [self] in acknowledge() }
+        changeLog(ofRings: [index]) { [self] in acknowledge() }
     }
 
     func setVringBase(_ state: VringState) throws(Refusal) {

@@ -8,7 +8,8 @@ public import Virtio
 public final class Session {
     /// The protocol features this implementation serves; a device may offer fewer.
     public static let servedProtocolFeatures: ProtocolFeatures = [
-        .multiQueue, .replyAck, .backendChannel, .config, .inflightSharedMemory, .resetDevice, .configureMemorySlots, .status,
+        .multiQueue, .logSharedMemory, .replyAck, .backendChannel, .config, .inflightSharedMemory, .resetDevice, .configureMemorySlots,
+        .status, .deviceState, .getVringBaseInflight,
         .backendSendDescriptor, .inbandNotifications, .guestPhysicalAddresses, .sharedMemory,
     ]
 
@@ -30,6 +31,8 @@ public final class Session {
     var rings: [Ring]
     var memoryTable = MemoryTable()
     var inflight: InflightRegion?
+    var logging = SessionLog()
+    var stateTransfer = SessionStateTransfer()
     var channel = BackendChannel()
     /// Between crosvm's SLEEP and WAKE.
     var isAsleep = false
@@ -76,10 +79,13 @@ public final class Session {
         isClosed = true
         pending = nil
         waiting = []
+        device.cancelStateTransfer()
         stopRings(.drain) { [self] in
             rings = Array(repeating: Ring(), count: rings.count)
             memoryTable = MemoryTable()
             inflight = nil
+            logging = SessionLog()
+            stateTransfer = SessionStateTransfer()
             channel = BackendChannel()
             completion()
         }
@@ -145,7 +151,13 @@ public final class Session {
     func refuse(_ refusal: Refusal) {
         guard let message = pending else { return }
         warnOnce(message.request, "\(FrontendRequest.describe(message.request)) refused: \(refusal)")
-        if message.needsReply, protocolFeatures.contains(.replyAck) { emit(.reply(message.reply(.u64(refusal.code.rawValue)))) }
+        let request = FrontendRequest(rawValue: message.request)
+        if let request, request.isAlwaysAcknowledged, refusal.code != .notNegotiated {
+            // The front-end waits for this answer whether it set need_reply or not.
+            emit(.reply(message.reply(.u64(request.acknowledgement(refusal)))))
+        } else if message.needsReply, protocolFeatures.contains(.replyAck) {
+            emit(.reply(message.reply(.u64(refusal.code.rawValue))))
+        }
         finish()
     }
 

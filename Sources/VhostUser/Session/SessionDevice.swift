@@ -1,3 +1,4 @@
+public import LinuxSystem
 public import Virtio
 
 /// What a session asks of the device behind it.
@@ -37,6 +38,13 @@ public protocol SessionDevice: AnyObject {
     /// Guest memory is another. `rings` are those that run, with the addresses of their areas in it. At the completion no poller uses the
     /// old memory for new requests; the device keeps it mapped for as long as requests in flight point into it.
     func replaceMemory(_ memory: GuestMemory, rings: [Int: RingAddresses], completion: @escaping () -> Void)
+
+    /// Writes the device's state into a non-blocking pipe or socket, or reads it from there to the end and makes it its own; no ring runs.
+    /// Bounded in time. Completes with nil, or with the reason why the state cannot be used. Another call, or `cancelStateTransfer`, ends a
+    /// transfer before.
+    func transferState(saves: Bool, _ channel: FileDescriptor, completion: @escaping (String?) -> Void)
+    /// Nobody waits for the transfer any more; its completion may be left out.
+    func cancelStateTransfer()
 
     /// RESET_DEVICE, or status 0: back to the initial state. No ring runs.
     func resetDevice()

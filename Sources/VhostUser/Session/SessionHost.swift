@@ -32,6 +32,8 @@ public protocol SessionHost: AnyObject {
     func takeSignals(_ notifier: FileDescriptor) -> Bool
     /// Refuses a descriptor that is not a socket, and makes one that is non-blocking.
     func checkSocket(_ descriptor: FileDescriptor) throws(Refusal)
+    /// Refuses a descriptor that is no stream of bytes between two sides, and makes one that is non-blocking.
+    func checkChannel(_ descriptor: FileDescriptor) throws(Refusal)
 }
 
 extension SessionHost {
@@ -133,6 +135,15 @@ public final class LinuxSessionHost: SessionHost {
         case .other(let name): name
         case .unknown: "something unknown"
         }
+    }
+
+    /// A file could be written too, but writing one may wait for a disk.
+    public func checkChannel(_ descriptor: FileDescriptor) throws(Refusal) {
+        let kind = try refuse(.descriptors) { () throws(SystemError) in try descriptor.status().kind }
+        guard kind == .pipe || kind == .socket else {
+            throw Refusal(.descriptors, "a device state goes through a pipe or a socket, not a \(kind.rawValue)")
+        }
+        try refuse(.descriptors) { () throws(SystemError) in try descriptor.setNonBlocking(true) }
     }
 
     private func refuse<Result>(_ code: Refusal.Code, _ body: () throws(SystemError) -> Result) throws(Refusal) -> Result {

@@ -6,6 +6,8 @@ public struct SessionLimits: Equatable, Sendable {
     public var memoryTableRegionCountMax = 32
     /// Bytes of guest memory mapped at a time. Mappings take address space, of which a process has 128 TiB for all its sessions.
     public var mappedByteCountMax: UInt64 = 16 << 40
+    /// Bytes of a dirty log: enough for guest addresses of 47 bits.
+    public var logByteCountMax: UInt64 = 4 << 30
     /// Messages that wait while one is being answered. An owner that watches `isReady` never lets one wait.
     public var waitingMessageCountMax = 16
     /// Kinds of refused messages that are logged, once each.

@@ -34,6 +34,10 @@ public struct SessionStatus: Equatable, Sendable {
     public var memoryByteCount: UInt64
     /// The back-end may send requests of its own.
     public var hasBackendChannel: Bool
+    /// Bytes of the dirty log that SET_LOG_BASE gave; nil before.
+    public var logByteCount: UInt64?
+    /// Writes to guest memory are logged: VHOST_F_LOG_ALL is set and there is a log.
+    public var isLogging: Bool
 }
 
 extension Session {
@@ -45,6 +49,7 @@ extension Session {
                 SessionStatus.Ring(
                     size: ring.size, isStarted: ring.isStarted, isEnabled: ring.isEnabled, isRunning: ring.activity == .running,
                     isPolled: ring.isPolled, breakage: ring.breakage)
-            }, memoryRegionCount: memoryTable.entries.count, memoryByteCount: memoryTable.byteCount, hasBackendChannel: channel.isOpen)
+            }, memoryRegionCount: memoryTable.entries.count, memoryByteCount: memoryTable.byteCount, hasBackendChannel: channel.isOpen,
+            logByteCount: logging.log?.byteCount, isLogging: features.contains(.logAll) && logging.log != nil)
     }
 }

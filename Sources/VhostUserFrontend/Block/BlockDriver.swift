@@ -41,8 +41,8 @@ public final class BlockDriver {
     public private(set) var channel: BackendChannel?
     /// When the connection in use was made, in nanoseconds of the monotonic clock.
     public private(set) var connectedAt: UInt64
-    private let path: String?
-    private let endpoints: [RingEndpoint]
+    private var path: String?
+    let endpoints: [RingEndpoint]
     private var stopped: [Int: UInt32] = [:]
 
     /// Connects to the back-end at `path` and starts the device.
@@ -181,6 +181,16 @@ public final class BlockDriver {
     /// Starts the rings again after `stop`, over the same connection.
     public func resume() throws(FrontendError) {
         try start()
+    }
+
+    /// Goes on with the back-end at another path, as a virtual machine that migrates does, with the same rings and memory. Call `stop` before.
+    ///
+    /// - Parameter leavesRequests: GET_VRING_BASE_INFLIGHT is negotiated: requests that the first back-end left in the inflight region go
+    ///   along with it. Otherwise the second one is asked for a region of its own.
+    public func move(to path: String, leavesRequests: Bool = false, timeoutNanoseconds: UInt64) throws(FrontendError) {
+        if !leavesRequests { inflight = nil }
+        self.path = path
+        try reconnect(timeoutNanoseconds: timeoutNanoseconds)
     }
 
     /// Connects again after the back-end went away, trying every millisecond for `timeoutNanoseconds`, and goes on with the same rings and

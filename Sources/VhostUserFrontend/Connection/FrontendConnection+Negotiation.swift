@@ -85,7 +85,7 @@ extension FrontendConnection {
 extension ProtocolFeatures {
     /// What `FrontendConnection.open` asks for by itself: all that needs no further consent of the caller.
     public static let frontendDefault: ProtocolFeatures = [
-        .multiQueue, .replyAck, .backendChannel, .config, .inflightSharedMemory, .resetDevice, .configureMemorySlots,
+        .multiQueue, .logSharedMemory, .replyAck, .backendChannel, .config, .inflightSharedMemory, .resetDevice, .configureMemorySlots,
     ]
 }
 

@@ -77,11 +77,14 @@ extension FrontendConnection {
     }
 
     /// SET_VRING_ADDR with the ring's front-end addresses, or with GPA_ADDRESSES its guest-physical ones.
-    public func setRingAddress(_ index: Int, _ area: DriverRingArea) throws(FrontendError) {
+    ///
+    /// - Parameter isLogged: VHOST_VRING_F_LOG: writes to the ring are to be in the dirty log, at the guest address of its device area.
+    public func setRingAddress(_ index: Int, _ area: DriverRingArea, isLogged: Bool = false) throws(FrontendError) {
         let isGuestPhysical = protocolFeatures.contains(.guestPhysicalAddresses)
         let place = { (part: SharedBuffer) in isGuestPhysical ? part.guestAddress : part.frontendAddress }
         let address = VringAddress(
-            index: UInt32(index), descriptor: place(area.descriptors), used: place(area.device), available: place(area.driver))
+            index: UInt32(index), flags: isLogged ? VringAddress.logFlag : 0, descriptor: place(area.descriptors),
+            used: place(area.device), available: place(area.driver), log: isLogged ? area.device.guestAddress : 0)
         try tell(.setVringAddress, .vringAddress(address))
     }
 

@@ -132,7 +132,7 @@ private final class ChainRun<Ring: Virtqueue> {
             channel = FuzzChannel(memory, geometry.disk, journal)
             core = try unsafe QueueCore(
                 ring: ring, channel: channel, counters: chainCounters.get(), gauges: gauges, disk: ChainTarget.disk(geometry.disk),
-                slots: RequestSlots(capacity: geometry.size, completions: completions.list, node: nil), memory: memory.guest.view,
+                slots: RequestSlots(capacity: geometry.size, completions: completions.list, node: nil), guest: memory.guest,
                 completions: completions.list, features: geometry.features, callDescriptor: -1, held: nil)
         } catch {
             throw FuzzFailure("a fresh ring does not start: \(error)")
@@ -243,7 +243,7 @@ private final class ChainRun<Ring: Virtqueue> {
         try FuzzFailure.require(core.slots.used <= geometry.size, "\(core.slots.used) requests on a ring of \(geometry.size)")
     }
 
-    private func complete() { _ = core.complete() }
+    private func complete() { _ = core.complete(isWatched: false) }
 
     private func operation(_ head: UInt16, _ what: FuzzExpectation.Outcome, _ result: Int64?) {
         guard isHonest, let expectation = expectations[head] else { return }

@@ -130,7 +130,10 @@ final class FuzzDevice: SessionDevice {
     }
 
     func changeRing(_ index: Int, _ change: RingChange, completion: @escaping () -> Void) {
-        require(states[index] == .running, "ring \(index) changes while it is \(states[index])")
+        // How writes are logged matters until the ring has stopped.
+        var isLog = false
+        if case .log = change { isLog = true }
+        require(states[index] == .running || isLog && states[index] == .stopping, "ring \(index) changes while it is \(states[index])")
         held.append { [self] in
             if states[index] == .running { work(index) }
             completion()
@@ -154,6 +157,13 @@ final class FuzzDevice: SessionDevice {
             completion()
         }
     }
+
+    func transferState(saves: Bool, _ channel: FileDescriptor, completion: @escaping (String?) -> Void) {
+        if states.contains(where: { $0 != .idle }) { failure = failure ?? "the state is moved while a ring is not idle" }
+        held.append { completion(nil) }
+    }
+
+    func cancelStateTransfer() {}
 
     func resetDevice() {
         require(states.allSatisfy { $0 == .idle }, "a reset while rings are \(states)")

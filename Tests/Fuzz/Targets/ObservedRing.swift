@@ -70,4 +70,7 @@ struct ObservedRing<Ring: Virtqueue>: Virtqueue {
     var base: RingBase { ring.base }
     var inFlightCount: Int { ring.inFlightCount }
     var resubmitCount: Int { ring.resubmitCount }
+    var usedCursor: UInt32 { ring.usedCursor }
+    func usedWrites(since cursor: UInt32) -> RingWrites { ring.usedWrites(since: cursor) }
+    var notificationWrite: Range<Int> { ring.notificationWrite }
 }
