@@ -86,13 +86,9 @@ public enum ConfigurationFile {
             throw ConfigurationError(file: file, reason: "contains a zero byte", hint: "save it as plain text")
         }
         let positions = TOMLPositions(text)
-        if let line = positions.headerWithoutKey {
-            let hint = "a table's name follows the bracket, as in [defaults] or [[exports]]; see https://toml.io"
-            throw ConfigurationError(file: file, line: line, reason: "is not TOML: a header without a name", hint: hint)
-        }
-        if let line = positions.wrongBracket {
-            let hint = "arrays are written [...], inline tables {...}; see https://toml.io"
-            throw ConfigurationError(file: file, line: line, reason: "is not TOML: a bracket that closes nothing of its kind", hint: hint)
+        if let problem = positions.problem {
+            throw ConfigurationError(
+                file: file, line: problem.line, reason: "is not TOML: \(problem.reason)", hint: "\(problem.hint); see https://toml.io")
         }
         let table: TOMLTable
         do {

@@ -7,11 +7,14 @@ struct TOMLPositions {
     /// Lines by key path: `defaults.queues`, `exports[1].name`; headers by the table's path.
     private(set) var lines: [String: Int] = [:]
 
-    /// The first header that begins with something no key begins with. TOMLKit's parser asserts that there is none, and the process ends.
-    private(set) var headerWithoutKey: Int?
-
-    /// The first bracket that closes what was not opened like that, as in `[ }`: the parser asserts that there is none, too.
-    private(set) var wrongBracket: Int?
+    /// What is not TOML, and of which TOMLKit's parser asserts that it does not come: with it the process would end.
+    struct Problem {
+        var line: Int
+        var reason: String
+        var hint: String
+    }
+    /// The first one.
+    private(set) var problem: Problem?
 
     private var table: [String] = []
     private var arrayCounts: [String: Int] = [:]
@@ -54,11 +57,15 @@ struct TOMLPositions {
         skipValue(line, from: position, number: number)
     }
 
+    private mutating func note(_ line: Int, _ reason: String, _ hint: String) {
+        if problem == nil { problem = Problem(line: line, reason: reason, hint: hint) }
+    }
+
     private mutating func readHeader(_ line: [Unicode.Scalar], _ start: Int, number: Int) {
         let isArray = start + 1 < line.count && line[start + 1] == "["
         let first = Self.skipSpace(line, start + (isArray ? 2 : 1))
         guard first < line.count, Self.beginsKey(line[first]) else {
-            if headerWithoutKey == nil { headerWithoutKey = number }
+            note(number, "a header without a name", "a table's name follows the bracket, as in [defaults] or [[exports]]")
             return
         }
         let (keys, _) = Self.keys(line, first)
@@ -118,8 +125,20 @@ struct TOMLPositions {
     /// Follows strings and brackets to the end of the line.
     private mutating func skipValue(_ line: [Unicode.Scalar], from start: Int, number: Int) {
         var position = start
+        // Of a value without quotes: in it, or in the space after it.
+        var (isBare, wasBare) = (false, false)
         while position < line.count {
             let character = line[position]
+            if openString == nil {
+                switch character {
+                case " ", "\t", "\r": (isBare, wasBare) = (false, wasBare || isBare)
+                case ",", "=", "#", "[", "]", "{", "}", "\"", "'": (isBare, wasBare) = (false, false)
+                default:
+                    // The only values with space in them are dates, which no key has.
+                    if wasBare { note(number, "a value follows another", "text is written in quotes, and commas separate values") }
+                    isBare = true
+                }
+            }
             let isTriple = position + 2 < line.count && line[position + 1] == character && line[position + 2] == character
             if let quote = openString {
                 if character == "\\", quote == "\"" {
@@ -140,7 +159,9 @@ struct TOMLPositions {
             } else if character == "[" || character == "{" {
                 openBrackets.append(character)
             } else if character == "]" || character == "}" {
-                if openBrackets.popLast() != (character == "]" ? "[" : "{"), wrongBracket == nil { wrongBracket = number }
+                if openBrackets.popLast() != (character == "]" ? "[" : "{") {
+                    note(number, "a bracket that closes nothing of its kind", "arrays are written [...], inline tables {...}")
+                }
             }
             position += 1
         }

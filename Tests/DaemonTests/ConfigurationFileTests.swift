@@ -63,6 +63,8 @@ struct ConfigurationFileTests {
         ("\u{feff}[[[\n", 1, nil, "a header without a name", "toml.io"),
         ("[[ {\n", 1, nil, "a header without a name", "toml.io"),
         ("control = \"/x\"\ncontrol_users = [[[ # c\n }\n", 3, nil, "a bracket that closes nothing of its kind", "inline tables"),
+        ("[defaults]\nqueues =1979-05-27 2\n", 2, nil, "a value follows another", "commas"),
+        ("control_users = [ 1,\n 2 3 ]\n", 2, nil, "a value follows another", "commas"),
         ("control_users = [ \"]\", }", 1, nil, "a bracket that closes nothing of its kind", "[...]"),
         ("# c\r\n\r\nlog_level = \"loud\"\r\n", 3, "log_level", "cannot be", "debug, info"),
         ("state_dir = \"/\u{301}[\"\nlog_level = \"loud\"\n", 2, "log_level", "cannot be", "debug, info"),
