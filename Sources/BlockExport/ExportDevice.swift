@@ -43,7 +43,8 @@ final class ExportDevice: @ControlActor SessionDevice {
             disk, hasAbandonedRequests: { queues.contains { $0.abandonedCount > 0 } }, onNotice: { tell(.notice($0)) })
         for queue in queues {
             queue.onNotice = { tell(.notice($0)) }
-            queue.onAbandonedEnded = { lock.abandonedEnded() }
+            // Weak: the lock looks at the queues, and a ring of the three would keep the backing open when the export is gone.
+            queue.onAbandonedEnded = { [weak lock] in lock?.abandonedEnded() }
         }
         (self.queues, self.lock) = (queues, lock)
     }
