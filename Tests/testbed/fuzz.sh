@@ -22,7 +22,7 @@ done
 
 # A folder of its own: everything in it is instrumented. Assertions are on, as in the tests; @testable wants -enable-testing in release.
 step "the fuzzers, built with libFuzzer and the address sanitizer" \
-    env VHUBLK_FUZZ=1 swift build -c release --product vhublk-fuzz --scratch-path .build/fuzz --sanitize fuzzer --sanitize address \
+    env VHUBLK_FUZZ=1 swift build -c release --product vhublk-fuzz --scratch-path .build/fuzz --sanitize fuzzer --sanitize address -Xswiftc -sanitize=fuzzer,address \
     -Xswiftc -enable-testing -Xswiftc -assert-config -Xswiftc Debug
 mkdir -p "$place/programs" "$place/findings" "$place/corpus" "$place/logs"
 for name in "${names[@]}"; do
