@@ -34,7 +34,7 @@ test: ## runs all checks and tests: lint, unit, component, and real guests and c
 	@$(TESTBED)/instructions.sh
 	@$(TESTBED)/coverage.sh
 	@$(TESTBED)/bench.sh
-	@SEED=1 RUNS=400000 $(TESTBED)/fuzz.sh 60 chains control inflight messages state
+	@SEED=1 RUNS=400000 $(TESTBED)/fuzz.sh 60
 	@$(TESTBED)/tests.sh
 
 check: ## checks format, scripts and the rules of the house, without building guests

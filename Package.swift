@@ -12,7 +12,6 @@ let settings: [SwiftSetting] = [
 
 let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
-let toml: Target.Dependency = .product(name: "TOMLKit", package: "TOMLKit")
 let histogram: Target.Dependency = .product(name: "Histogram", package: "hdrhistogram-swift")
 let subprocess: Target.Dependency = .product(name: "Subprocess", package: "swift-subprocess")
 
@@ -49,7 +48,6 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
-        .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
         .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
         .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
     ],
@@ -66,7 +64,7 @@ let package = Package(
         library("BlockExport", ["LinuxSystem", "Virtio", "VhostUser", "BlockIO"]),
         library("VhostUserFrontend", ["LinuxSystem", "Virtio", "VhostUser"]),
         library("ControlAPI", ["LinuxSystem"]),
-        library("Daemon", ["LinuxSystem", "BlockIO", "BlockExport", "ControlAPI", logging, toml]),
+        library("Daemon", ["LinuxSystem", "BlockIO", "BlockExport", "ControlAPI", logging]),
 
         .executableTarget(
             name: "vhublkd", dependencies: ["Daemon", "ControlAPI", "LinuxSystem", argumentParser], swiftSettings: settings),

@@ -1,6 +1,5 @@
 import ControlAPI
 import LinuxSystem
-import TOMLKit
 
 /// Reads configuration files.
 public enum ConfigurationFile {
@@ -85,29 +84,22 @@ public enum ConfigurationFile {
         guard !text.contains("\0") else {
             throw ConfigurationError(file: file, reason: "contains a zero byte", hint: "save it as plain text")
         }
-        let positions = TOMLPositions(text)
-        if let problem = positions.problem {
-            throw ConfigurationError(
-                file: file, line: problem.line, reason: "is not TOML: \(problem.reason)", hint: "\(problem.hint); see https://toml.io")
-        }
-        let table: TOMLTable
-        do {
-            table = try TOMLTable(string: text)
-        } catch let error as TOMLParseError {
-            throw ConfigurationError(
-                file: file, line: error.source.begin.line, reason: "is not TOML: \(error.description)", hint: "see https://toml.io")
+        let document: TOMLDocument
+        do throws(TOMLSyntaxError) {
+            document = try TOMLDocument(text)
         } catch {
-            throw ConfigurationError(file: file, reason: "is not TOML: \(error)", hint: "see https://toml.io")
+            let reason = error.key == nil ? "is not TOML: \(error.reason)" : error.reason
+            throw ConfigurationError(file: file, line: error.line, key: error.key, reason: reason, hint: error.hint)
         }
         do {
-            let shape = try Shape(checking: try members(of: table, path: ""))
+            let shape = try Shape(checking: document.root.object ?? [:])
             let configuration = configuration(shape)
             try checkUnique(configuration.exports)
             return configuration
         } catch {
             let key = error.data?.field
             throw ConfigurationError(
-                file: file, line: key.flatMap { positions.line(of: $0) }, key: key, reason: error.message,
+                file: file, line: key.flatMap { document.line(of: $0) }, key: key, reason: error.message,
                 hint: error.data?.hint ?? "see the annotated configuration file")
         }
     }
@@ -146,28 +138,5 @@ public enum ConfigurationFile {
                 throw ControlError(.invalidParameters, "the socket \(socket) is used twice", field: "exports[\(index)].socket", hint: hint)
             }
         }
-    }
-
-    private static func members(of table: TOMLTable, path: String) throws(ControlError) -> [String: JSONValue] {
-        var members: [String: JSONValue] = [:]
-        for key in table.keys {
-            guard let value = table[key] else { continue }
-            members[key] = try json(value, path: path.isEmpty ? key : "\(path).\(key)")
-        }
-        return members
-    }
-
-    private static func json(_ value: any TOMLValueConvertible, path: String) throws(ControlError) -> JSONValue {
-        if let flag = value.bool { return .bool(flag) }
-        if let number = value.int { return .integer(Int64(number)) }
-        if let number = value.double { return .number(number) }
-        if let text = value.string { return .string(text) }
-        if let table = value.table { return .object(try members(of: table, path: path)) }
-        if let array = value.array {
-            var elements: [JSONValue] = []
-            for index in 0..<array.count { elements.append(try json(array[index], path: "\(path)[\(index)]")) }
-            return .array(elements)
-        }
-        throw ControlError(.invalidParameters, "\(path) is a date or a time", field: path, hint: "no key takes one; put a text in quotes")
     }
 }

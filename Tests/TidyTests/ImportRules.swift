@@ -26,7 +26,7 @@ import Testing
         "BlockExport": ["Synchronization"],
         "VhostUserFrontend": ["Synchronization"],
         "ControlAPI": ["FoundationEssentials"],
-        "Daemon": ["FoundationEssentials", "Glibc", "Logging", "TOMLKit", "Synchronization"],
+        "Daemon": ["FoundationEssentials", "Glibc", "Logging", "Synchronization"],
         "vhublkd": ["ArgumentParser", "Logging", "Glibc", "FoundationEssentials"],
         "vhublkctl": ["ArgumentParser", "FoundationEssentials", "Glibc"],
         "vhublk-bench": ["ArgumentParser", "Histogram", "FoundationEssentials", "Synchronization", "Glibc"],
