@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help build demo test check fmt bench bench-guest install clean testbed packages tests coverage
-.PHONY: fuzz fuzz-corpus check-sanitizers kill-guests kill-bench simulate
+.PHONY: fuzz fuzz-corpus check-sanitizers kill-guests kill-bench move-guests simulate
 
 BENCH ?=
 # Seconds for each fuzzer or for the simulator, and which fuzzers (all when empty): make fuzz SECONDS=600 FUZZER='chains messages'
@@ -74,6 +74,11 @@ kill-bench: ## kills vhublkd, and its clients, under verified full load, ROUNDS=
 	@$(TESTBED)/setup.sh test
 	@$(TESTBED)/build.sh
 	@$(TESTBED)/kill.sh 'ClientKillTests|FrontEndKillTests' $(or $(ROUNDS),1000)
+
+move-guests: ## moves real guests between two QEMUs and two vhublkd while they write, ROUNDS=10 journeys of each kind
+	@$(TESTBED)/setup.sh test
+	@$(TESTBED)/build.sh
+	@$(TESTBED)/kill.sh MigrationTests $(or $(ROUNDS),10)
 
 simulate: packages ## kills the daemon at random stores in simulated histories (SECONDS=60, FIRST=1; SEED=… replays one, RULES=1 breaks each rule)
 	@$(TESTBED)/simulate.sh '$(SECONDS)' '$(FIRST)' '$(SEED)' '$(RULES)'

@@ -80,9 +80,24 @@ import Virtio
         frontend.send(.setStatus, .u64(15))
         frontend.session.ringDidBreak(0, reason: "test")
         frontend.send(.setStatus, .u64(15))
-        #expect(TestFrontend.u64(frontend.send(.getStatus)) == 15 | 64)
+        #expect(TestFrontend.u64(frontend.send(.getStatus)) == UInt64(15 | 64))
         frontend.send(.setStatus, .u64(0))
         #expect(TestFrontend.u64(frontend.send(.getStatus)) == 0)
+    }
+
+    @Test("After status 0 GET_VRING_BASE still tells where a ring stopped, as QEMU 7.2 asks; after RESET_DEVICE it is a fresh one")
+    func baseAfterReset() throws {
+        let frontend = try TestFrontend.running()
+        frontend.device.bases[0] = RingBase(split: 77)
+        let ask = Payload.vringState(VringState(index: 0, number: 0))
+        func base() throws -> UInt32? {
+            guard case .vringState(let state)? = try frontend.send(.getVringBase, ask).first?.decode(.vringState) else { return nil }
+            return state.number
+        }
+        frontend.send(.setStatus, .u64(0))
+        #expect(try base() == 77)
+        frontend.send(.resetDevice)
+        #expect(try base() == 0)
     }
 
     // MARK: The end

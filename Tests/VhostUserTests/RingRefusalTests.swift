@@ -170,7 +170,7 @@ import Virtio
         #expect(frontend.notices.map(\.description) == ["ring 1 is broken: avail index ahead"])
         #expect(frontend.session.status.rings[1].breakage == "avail index ahead")
         #expect(frontend.session.status.rings[0].isRunning)
-        #expect(TestFrontend.u64(frontend.send(.getStatus)) == 15 | 64, "DEVICE_NEEDS_RESET")
+        #expect(TestFrontend.u64(frontend.send(.getStatus)) == UInt64(15 | 64), "DEVICE_NEEDS_RESET")
         #expect(frontend.enable(1) == Refusal.Code.device.rawValue)
         try frontend.setKick(1)
         #expect(!frontend.session.status.rings[1].isRunning)

@@ -32,9 +32,11 @@ struct Ring {
     var activity = Activity.idle
     var stopWaiters: [(RingBase) -> Void] = []
 
-    /// Back to the initial state, except for what belongs to the connection: whom to signal.
-    mutating func reset() {
+    /// Back to the initial state, except for what belongs to the connection: whom to signal; and where the ring stopped, if it is to be
+    /// kept for who asks for it afterwards.
+    mutating func reset(keepingBase: Bool) {
         var fresh = Ring()
+        if keepingBase { fresh.base = base }
         fresh.call = call
         fresh.callWasSet = callWasSet
         fresh.inbandCall = inbandCall

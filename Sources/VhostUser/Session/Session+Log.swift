@@ -44,8 +44,16 @@ extension Session {
         changeLog(ofRings: rings.indices) { [self] in acknowledge() }
     }
 
+    #if DEBUG
+        /// The control of the migration tests, in debug builds only: a daemon that promises to log, and does not.
+        private static let isLoggingOff = ProcessSelf.environment("VHUBLK_TEST_NO_DIRTY_LOG") != nil
+    #endif
+
     /// How a ring logs; nil when it does not.
     func ringLog(_ index: Int) -> RingLog? {
+        #if DEBUG
+            if Self.isLoggingOff { return nil }
+        #endif
         guard let log = logging.log else { return nil }
         let usedAddress = rings[index].address.flatMap(Ring.usedLogAddress)
         let logsBuffers = features.contains(.logAll)

@@ -21,7 +21,9 @@ extension Session {
             acknowledge()
             return
         }
-        // The inflight region is left as it is: QEMU sets status 0 on a device whose requests in flight migrate in the region.
+        // The inflight region and the rings' positions are left as they are: QEMU sets status 0 on a device whose requests in flight migrate in
+        // the region, and before it asks with GET_VRING_BASE where the rings stopped (7.2, when the machine stops or moves). A driver that
+        // begins anew begins with SET_VRING_BASE.
         returnToInitialState(forgettingInflight: false) { [self] in acknowledge() }
     }
 
@@ -35,7 +37,7 @@ extension Session {
             if forgettingInflight { forgetInflight() }
             inflight = nil
             isAsleep = false
-            for index in rings.indices { rings[index].reset() }
+            for index in rings.indices { rings[index].reset(keepingBase: !forgettingInflight) }
             features = []
             featuresAreSet = false
             deviceStatus = 0

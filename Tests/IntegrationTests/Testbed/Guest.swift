@@ -80,6 +80,11 @@ struct Guest: Sendable {
         var disks: [GuestDisk] = []
         var extraArguments: [String] = []
         var extraKernelArguments = ""
+        /// Both QEMUs of a guest that moves have the same.
+        var machine = "q35"
+        var processor = "max,la57=off"
+        /// Where a guest that moves here comes from (a migration URI); it does not boot.
+        var incoming: String?
         /// Further initial RAM disks, unpacked over the first one.
         var extraRamdisks: [String] = []
         /// Whether the guest's memory is one shared file; a guest with NUMA nodes brings its own.
@@ -100,7 +105,7 @@ struct Guest: Sendable {
                     let guest = Guest(
                         qemu: configuration.qemu, monitor: try await Monitor(path: folder + "/monitor"), folder: folder,
                         shell: try await LineSocket(path: folder + "/shell"))
-                    try await guest.waitForBoot()
+                    if configuration.incoming == nil { try await guest.waitForBoot() }
                     return try await body(guest)
                 } catch {
                     let console = try await Program.run("tail", ["-n", "60", folder + "/console"])
@@ -114,7 +119,7 @@ struct Guest: Sendable {
         let ramdisk = folder + "/ramdisk"
         try await Program.succeed("sh", ["-c", "cat \"$@\" >\(ramdisk)", "sh", Places.ramdisk] + configuration.extraRamdisks)
         let fixed = [
-            "-machine", "q35", "-accel", configuration.qemu.accelerator, "-cpu", "max,la57=off",
+            "-machine", configuration.machine, "-accel", configuration.qemu.accelerator, "-cpu", configuration.processor,
             "-smp", "\(configuration.processors)",
             "-m", "\(configuration.memory)M,slots=4,maxmem=4G", "-nodefaults", "-no-user-config", "-display", "none",
             "-serial", "file:\(folder)/console", "-chardev", "socket,id=shell,path=\(folder)/shell,server=on,wait=off", "-serial",
@@ -123,7 +128,8 @@ struct Guest: Sendable {
             "-append", "console=ttyS0 quiet panic=-1 \(configuration.extraKernelArguments)",
         ]
         return fixed + (configuration.ownMemoryArguments ?? configuration.memoryArguments)
-            + configuration.disks.flatMap { $0.arguments(configuration.qemu) } + configuration.extraArguments
+            + configuration.disks.flatMap { $0.arguments(configuration.qemu) }
+            + (configuration.incoming.map { ["-incoming", $0] } ?? []) + configuration.extraArguments
     }
 
     /// Waits until the guest takes commands; also after a reset.

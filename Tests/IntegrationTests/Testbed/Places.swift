@@ -19,6 +19,12 @@ enum Places {
         return folder + "/" + program
     }
 
+    /// A program of ours as it was built beside the tests, with what only debug builds have.
+    static func debugBuild(_ program: String) -> String {
+        let bundle = CommandLine.arguments.first { $0.hasSuffix(".xctest") } ?? CommandLine.arguments[0]
+        return URL(filePath: bundle).deletingLastPathComponent().path + "/" + program
+    }
+
     /// Runs `body` with a folder of its own below `parent`, short enough for socket paths, and removes the folder afterwards.
     static func withFolder<Result>(
         in parent: String = "/tmp", isolation: isolated (any Actor)? = #isolation, _ body: (String) async throws -> Result
