@@ -23,6 +23,9 @@ package final class Disk: Sendable {
     let generation = Atomic<UInt64>(0)
     /// A call descriptor of the front-end's held up a poller: the others are written to only when they take it, until the session ends.
     let callsAreSuspect = Atomic<Bool>(false)
+    /// A flush failed with the page cache in between. The kernel tells a failed write-back once and takes the pages for clean afterwards, so that
+    /// a later flush would succeed although data is lost: none does, for as long as this backing is open.
+    private let isFlushLost = Atomic<Bool>(false)
     private let state: Mutex<State>
 
     private struct State {
@@ -83,6 +86,15 @@ package final class Disk: Sendable {
     /// How writes are done on a ring with these features: without a cache to flush each is durable when it completes.
     func writeFlags(features: VirtioFeatures) -> IOFlags {
         configSpace.allowsVolatileCache(negotiated: features) ? [] : .durable
+    }
+
+    /// Whether a flush may be tried; otherwise it has to fail.
+    var canFlush: Bool { !isFlushLost.load(ordering: .relaxed) }
+
+    /// A flush failed with `result`. Where that is the backing's failing, and the page cache is in between, data may be lost.
+    func flushFailed(_ result: Int64) {
+        let isBackings = IOFailure.mayRetry(.flush, result: result, isDirect: true)
+        if isBackings, !backing.isDirect { isFlushLost.store(true, ordering: .relaxed) }
     }
 
     // MARK: For the control thread

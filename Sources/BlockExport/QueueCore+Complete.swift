@@ -111,6 +111,7 @@ extension QueueCore {
     /// Takes a request that failed: it is held, or its status byte is written. Returns how many bytes were written to the guest, or
     /// ``isHeld``.
     private func refuse(_ slot: UnsafeMutablePointer<RequestSlot>, _ result: Int64) -> UInt32 {
+        if unsafe slot.pointee.kind == .flush { unsafe disk.flushFailed(result) }
         if let held = unsafe held, unsafe held.take(slot, result) { return Self.isHeld }
         switch result {
         case RequestResult.noStatus:

@@ -178,6 +178,7 @@ extension QueueCore {
         switch verdict {
         case .flush:
             unsafe slot.pointee.kind = .flush
+            guard unsafe disk.canFlush else { return unsafe finishAtOnce(slot, RequestResult.ioError) }
             unsafe addRange(slot, .flush, BlockRange(sector: 0, sectorCount: 0))
         case .getID:
             unsafe request.writeID(disk.serial)

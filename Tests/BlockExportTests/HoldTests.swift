@@ -119,6 +119,34 @@ import VhostUserFrontend
         try await other.stop()
     }
 
+    /// The page cache of a loop device takes writes that its file has no room for, and says so at the next flush, once.
+    @Test(arguments: [ErrorPolicy.report, .hold(timeoutNanoseconds: 0)])
+    func afterALostFlushNoFlushSucceeds(policy: ErrorPolicy) async throws {
+        let disk = try FullDisk()
+        try Shell.run("losetup --find --show \(disk.file) >\(disk.folder)/device")
+        let device = try String(contentsOfFile: disk.folder + "/device", encoding: .utf8).trimmingCharacters(in: .newlines)
+        defer { try? Shell.run("losetup --detach \(device)") }
+        let served = try await ServedExport.start {
+            $0.backing = .file(path: device)
+            $0.directIO = .off
+            $0.errorPolicy = policy
+        }
+        let driver = try BlockDriver(path: served.path)
+        #expect(try #require(driver.request(.flush)).status == .ok)
+        for index in 0..<64 {
+            #expect(try #require(driver.request(.write, sector: UInt64(index * 128), length: 64 << 10)).status == .ok)
+        }
+        for _ in 0..<3 { #expect(try #require(driver.request(.flush)).status == .ioError) }
+        // Room does not bring back what is lost, nor does a front-end that comes anew.
+        try disk.grow()
+        driver.close()
+        let next = try BlockDriver(path: served.path)
+        #expect(try #require(next.request(.write, length: 4096)).status == .ok, "all else goes on")
+        #expect(try #require(next.request(.flush)).status == .ioError)
+        next.close()
+        try await served.stop()
+    }
+
     @Test(arguments: [nil, 300_000_000] as [UInt64?])
     func theGuestGetsTheErrorInTheEnd(timeout: UInt64?) async throws {
         let disk = try FullDisk()
