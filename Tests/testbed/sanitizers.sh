@@ -23,8 +23,9 @@ for sanitizer in "${sanitizers[@]}"; do
     log=$scratch/tests.log
     step "all tests, built with the $sanitizer sanitizer" swift build --build-tests --sanitize "$sanitizer" --scratch-path "$scratch"
     rm -f "$reports".*
-    # SIGBUS is the memory guard's, whose tests die of it where they should. Reports go to files of their own, also those of daemons that a test starts and whose output nobody reads.
-    export ASAN_OPTIONS="detect_leaks=0 handle_sigbus=0 log_path=$reports" TSAN_OPTIONS="log_path=$reports"
+    # Reports go to files of their own, also those of daemons that a test starts and whose output nobody reads. SIGBUS is the memory guard's,
+    # whose tests die of it where they should.
+    export ASAN_OPTIONS="detect_leaks=0 handle_sigbus=0 suppressions=$root/Tests/testbed/address.supp log_path=$reports" TSAN_OPTIONS="log_path=$reports"
     status=0
     timeout --foreground 1800 swift test --skip-build --sanitize "$sanitizer" --scratch-path "$scratch" --skip "$left_out" \
         >"$log" 2>&1 || status=$?
