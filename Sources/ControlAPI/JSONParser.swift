@@ -129,7 +129,8 @@ public struct JSONParser {
         let text = String(decoding: bytes[start..<position], as: UTF8.self)
         if isInteger, let value = Int64(text) { return .integer(value) }
         guard let value = Double(text), value.isFinite else { throw failure("the number is too large") }
-        return .number(value)
+        // 25e5 is as much an integer as 2500000, which it is written as.
+        return Int64(exactly: value).map { .integer($0) } ?? .number(value)
     }
 
     private static func isDigit(_ byte: UInt8) -> Bool { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) }

@@ -6,7 +6,7 @@ public enum JSONValue: Sendable, Equatable {
     case null
     /// `true` or `false`
     case bool(Bool)
-    /// A number without fraction and exponent that fits 64 bits.
+    /// A whole number that fits 64 bits.
     case integer(Int64)
     /// Any other number.
     case number(Double)

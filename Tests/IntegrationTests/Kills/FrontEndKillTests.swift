@@ -36,6 +36,9 @@ extension Integration {
                 try await Image.make(disk.image, mebibytes: 64)
                 try await DiskServer.vhublkd.serveMortally([disk], in: folder) { server in
                     let daemon = try await server.running.process
+                    // One that lives: a front-end that is killed early, on a busy machine, may not have come to a poller yet.
+                    try await Program.succeed(
+                        Places.product("vhublk-bench"), KillLoop.work(disk, isPacked: isPacked, seed: 0, seconds: 1))
                     var warm: Holdings?
                     for round in 1...rounds {
                         try await Self.killFrontEnd(of: disk, isPacked: isPacked, seed: round)
@@ -48,7 +51,8 @@ extension Integration {
                     let before = try #require(warm)
                     let after = try await Self.quietHoldings(of: daemon, as: before)
                     #expect(after.descriptors == before.descriptors, "\(before), then \(after)")
-                    #expect(after.threads == before.threads, "\(before), then \(after)")
+                    // Workers come and go.
+                    #expect(after.threads <= before.threads, "\(before), then \(after)")
                     #expect(abs(after.mappings - before.mappings) <= 4, "\(before), then \(after)")
                     #expect(after.resident <= before.resident + 4096, "\(before), then \(after)")
                     Rounds.tell("\(isPacked ? "packed" : "split"): \(rounds) front-ends killed; \(before), then \(after)")
