@@ -201,6 +201,14 @@ public final class Export {
     /// Tries requests that are held now rather than when their wait is over.
     public func retryHeld() { device.retryHeld() }
 
+    /// Moves a queue to the poller of a CPU without losing a request, at once when it runs, and whenever it starts.
+    ///
+    /// - Throws: ``ExportError`` of kind `.invalid` when there is no such queue or it must not run there, `.busy` when it cannot move now.
+    public func move(queue: Int, to cpu: Int) async throws(ExportError) { try await device.moveByHand(queue: queue, to: cpu) }
+
+    /// Moves those of its queues to other pollers that are better there; returns which, and to what CPU.
+    public func rebalance() async -> [(index: Int, cpu: Int)] { await device.rebalance() }
+
     /// Gives the disk another size in bytes (nil: the size that a block device or file has now) and tells the guest.
     public func resize(to bytes: UInt64?) async throws(ExportError) {
         let disk = disk

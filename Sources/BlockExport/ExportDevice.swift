@@ -14,8 +14,8 @@ final class ExportDevice: @ControlActor SessionDevice {
     /// The backing is this export's while a ring runs.
     let lock: DiskLock
     private var stateTransfer: StateTransfer?
-    private let configuration: ExportConfiguration
-    private let pollers: PollerGroup
+    let configuration: ExportConfiguration
+    let pollers: PollerGroup
     private let tell: @ControlActor (ExportEvent) -> Void
     /// Told when a ring broke, to tell the session.
     var onRingFailure: (@ControlActor (Int, String) -> Void)?
@@ -23,6 +23,8 @@ final class ExportDevice: @ControlActor SessionDevice {
     var onStall: (@ControlActor (Int) -> Void)?
     /// Stalls that were told, by queue.
     private var toldStalls: [Int: UInt64] = [:]
+    /// Where somebody wants a queue to run, by queue.
+    var cpuByHand: [Int: Int] = [:]
     /// Says, once, that requests are held.
     private let holdWatch: HoldWatch
 
@@ -72,7 +74,8 @@ final class ExportDevice: @ControlActor SessionDevice {
         let memoryNode = unsafe NUMA.node(of: ring.addresses.descriptors)
         do {
             let (poller, place) = try pollers.assign(
-                queue.identity, cpus: configuration.cpus, memoryNode: memoryNode, backingNode: disk.backing.node,
+                queue.identity, cpus: cpuByHand[index].map { [$0] } ?? configuration.cpus, memoryNode: memoryNode,
+                backingNode: disk.backing.node, isByHand: cpuByHand[index] != nil,
                 onStall: { [weak self] in self?.tellStalls(index) })
             let setup = QueueSetup(
                 identity: queue.identity, ring: ring, disk: disk, counters: queue.counters, pollMode: configuration.pollMode,
@@ -92,10 +95,9 @@ final class ExportDevice: @ControlActor SessionDevice {
 
     func stopRing(_ index: Int, _ mode: RingStop, completion: @escaping (RingBase) -> Void) {
         let queue = queues[index]
-        guard let cpu = queue.running?.poller.cpu else { preconditionFailure("ring \(queue.identity) does not run") }
         let completion = HandedOver(completion)
         queue.stop(mode) { [self] base in
-            pollers.release(queue.identity, from: cpu)
+            pollers.release(queue.identity)
             ringErrors[index] = nil
             // A front-end that leaves at once is no better: the next session is to know.
             tellStalls(index)
@@ -182,7 +184,7 @@ final class ExportDevice: @ControlActor SessionDevice {
         onRingFailure?(index, reason)
     }
 
-    private func tellStalls(_ index: Int) {
+    func tellStalls(_ index: Int) {
         let count = queues[index].counters.read(.stalls)
         guard count > toldStalls[index, default: 0] else { return }
         toldStalls[index] = count

@@ -20,6 +20,8 @@ final class ExportQueue {
     private var state = State.stopped
     /// Stopped rings whose abandoned requests the kernel still has.
     private(set) var abandonedCount = 0
+    /// The poller was asked to give the ring back.
+    private var isStopping = false
     /// The ring was started, but the backing's lock is not ours yet.
     private var waitsForLock = false
     /// Told when the last abandoned request has ended.
@@ -33,6 +35,8 @@ final class ExportQueue {
         /// Started, but abandoned requests have not ended, or somebody else has the backing: what is to be done on the poller then.
         case waiting(Running, [@Sendable (PollerLoop) -> Void])
         case running(Running)
+        /// On the way to another poller: what is to be done when it has arrived, or stays.
+        case moving(Running, [@ControlActor () -> Void])
         case failed(Running, reason: String)
     }
 
@@ -60,6 +64,7 @@ final class ExportQueue {
         case .stopped: lastFailure.map { "failed: \($0)" } ?? (abandonedCount > 0 ? "stopped, requests abandoned" : "stopped")
         case .waiting: waitsForLock ? "waiting for the backing" : "waiting for abandoned requests"
         case .running: "running"
+        case .moving: "moving"
         case .failed(_, let reason): "failed: \(reason)"
         }
     }
@@ -68,7 +73,7 @@ final class ExportQueue {
     var running: Running? {
         switch state {
         case .stopped: nil
-        case .waiting(let running, _), .running(let running), .failed(let running, _): running
+        case .waiting(let running, _), .running(let running), .moving(let running, _), .failed(let running, _): running
         }
     }
 
@@ -83,13 +88,7 @@ final class ExportQueue {
         let running = Running(
             poller: poller, place: place, token: token, ringSize: setup.ring.size,
             isPacked: setup.ring.features.contains(.ringPacked), memoryNode: memoryNode, startBase: setup.ring.base)
-        let begin: @Sendable (PollerLoop) -> Void = { loop in
-            do {
-                try loop.add(setup.makeQueue(on: loop), token: token)
-            } catch {
-                setup.onFailure("\(error)")
-            }
-        }
+        let begin = Self.begin(setup, token)
         self.waitsForLock = waitsForLock
         if abandonedCount > 0 || waitsForLock {
             state = .waiting(running, [begin])
@@ -99,12 +98,23 @@ final class ExportQueue {
         }
     }
 
+    private static func begin(_ setup: QueueSetup, _ token: UInt64) -> @Sendable (PollerLoop) -> Void {
+        { loop in
+            do {
+                try loop.add(setup.makeQueue(on: loop), token: token)
+            } catch {
+                setup.onFailure("\(error)")
+            }
+        }
+    }
+
     /// Remembers that the poller gave the ring up; it stays there until it is stopped.
     func fail(_ reason: String) {
         switch state {
         case .running(let running), .waiting(let running, _):
             lastFailure = reason
             state = .failed(running, reason: reason)
+        case .moving: afterMove { [self] in fail(reason) }
         case .stopped, .failed: break
         }
     }
@@ -122,10 +132,13 @@ final class ExportQueue {
             state = .stopped
             return completion(running.startBase)
         }
+        if case .moving = state { return afterMove { [self] in stop(mode, completion: completion) } }
+        isStopping = true
         let timer = EventLoop.control.after(nanoseconds: drainTimeoutNanoseconds) { [self] in abandon(running) }
         let reply = HandedOver<@ControlActor (RingBase) -> Void> { base in
             timer.cancel()
             self.state = .stopped
+            self.isStopping = false
             completion(base)
         }
         running.poller.post { loop in
@@ -161,6 +174,47 @@ final class ExportQueue {
         for job in jobs { running.poller.post(job) }
     }
 
+    // MARK: Moves
+
+    /// How long a move waits for the requests in flight, during which no new ones are taken.
+    private static let moveNanosecondsMax: UInt64 = 500_000_000
+
+    /// Whether the ring is with a poller and nothing else is being done to that.
+    var isMovable: Bool {
+        if case .running = state { !isStopping } else { false }
+    }
+
+    /// Gives a movable ring to another poller. Whatever else is asked of the queue meanwhile is done when it has arrived, in order.
+    ///
+    /// - Parameter completion: told whether the ring moved; false when its requests in flight did not end soon enough.
+    func move(to poller: Poller, place: PollerStatus.QueuePlace, completion: @escaping @ControlActor (Bool) -> Void) {
+        guard isMovable, case .running(let running) = state else { preconditionFailure("ring \(identity) cannot move") }
+        state = .moving(running, [])
+        let timer = EventLoop.control.after(nanoseconds: Self.moveNanosecondsMax) {
+            running.poller.post { loop in loop.stay(running.token) }
+        }
+        let left = HandedOver<@ControlActor (QueueSetup?) -> Void> { [self] setup in
+            timer.cancel()
+            guard case .moving(_, let later) = state else { preconditionFailure("nothing ends a move but its end") }
+            var next = running
+            if let setup {
+                (next.poller, next.place, next.startBase) = (poller, place, setup.ring.base)
+                poller.post(Self.begin(setup, running.token))
+            }
+            state = .running(next)
+            completion(setup != nil)
+            for action in later { action() }
+        }
+        running.poller.post { loop in
+            loop.leave(running.token) { setup in ControlActor.post { left.value(setup) } }
+        }
+    }
+
+    private func afterMove(_ action: @escaping @ControlActor () -> Void) {
+        guard case .moving(let running, let later) = state else { preconditionFailure("ring \(identity) does not move") }
+        state = .moving(running, later + [action])
+    }
+
     /// Does something with the queue on its poller, if it is there, and calls back.
     func onPoller(_ body: @escaping @Sendable (PollerLoop, UInt64) -> Void, completion: @escaping @ControlActor () -> Void) {
         guard let running else { preconditionFailure("ring \(identity) does not run") }
@@ -168,6 +222,7 @@ final class ExportQueue {
             state = .waiting(running, jobs + [{ loop in body(loop, running.token) }])
             return completion()
         }
+        if case .moving = state { return afterMove { [self] in onPoller(body, completion: completion) } }
         let reply = HandedOver(completion)
         running.poller.post { loop in
             body(loop, running.token)

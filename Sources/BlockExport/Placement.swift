@@ -22,6 +22,8 @@ package struct Placement: Sendable, Equatable {
         case backing
         /// Nothing but how much the pollers have to do.
         case load
+        /// Somebody asked for this CPU while the queue ran.
+        case hand = "by hand"
     }
 
     /// A CPU that a poller may be pinned to.

@@ -34,6 +34,8 @@ package class PolledQueue {
     package final var isHot = false
     /// Until when, on the monotonic clock, the queue stays hot without new work.
     final var hotUntil: UInt64 = 0
+    /// Whether an adaptive queue is to be spun for.
+    final var forecast = SpinForecast()
     /// Called once, on the poller, when nothing touches guest memory any more.
     package var onStopped: ((RingBase?) -> Void)?
 
@@ -62,6 +64,8 @@ package class PolledQueue {
     package var hasCompletions: Bool { preconditionFailure("a subclass answers") }
     /// Where the ring stands, for GET_VRING_BASE; meaningful with nothing in flight.
     package var base: RingBase { preconditionFailure("a subclass answers") }
+    /// What another poller makes the queue from when nothing is in flight: the ring as it is configured now, and where it stands.
+    var handOver: QueueSetup { preconditionFailure("a subclass answers") }
     /// Takes what the driver made available and gives it to the channel.
     package func take() -> Take { preconditionFailure("a subclass takes") }
     /// Takes what an earlier daemon left in flight, as far as there is room, and nothing new: a ring that is stopped owes that to the driver.
@@ -96,6 +100,14 @@ package class PolledQueue {
     package func close() { preconditionFailure("a subclass closes") }
     /// Tells the control thread that the ring broke.
     package func reportFailure(_ reason: String) { preconditionFailure("a subclass reports") }
+
+    /// The queue had work: its next wait begins anew.
+    @inline(__always)
+    final func noteWork() {
+        guard hotUntil != 0 else { return }
+        hotUntil = 0
+        if pollMode == .adaptive { forecast.workCame() }
+    }
 
     /// To be called when one of its reasons comes or goes.
     final func updateWatch() { isWatched = state == .abandoned || leavesCancelled || isLogging }

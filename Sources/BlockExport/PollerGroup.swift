@@ -42,17 +42,12 @@ public final class PollerGroup {
 
     /// The poller that is to run a queue, started if need be, and where it is.
     func assign(
-        _ queue: QueueIdentity, cpus: [Int]?, memoryNode: Int?, backingNode: Int?, onStall: @escaping @ControlActor () -> Void
+        _ queue: QueueIdentity, cpus: [Int]?, memoryNode: Int?, backingNode: Int?, isByHand: Bool = false,
+        onStall: @escaping @ControlActor () -> Void
     ) throws(SystemError) -> (poller: Poller, place: PollerStatus.QueuePlace) {
-        let candidates = self.cpus.map { cpu in
-            let queues = entries[cpu]?.queues ?? [:]
-            return Placement.Candidate(
-                cpu: cpu, node: topology.node(ofCPU: cpu) ?? 0, queueCount: queues.count,
-                ownQueueCount: queues.keys.count { $0.export == queue.export })
-        }
-        guard let placement = Placement.choose(among: candidates, cpus: cpus, memoryNode: memoryNode, backingNode: backingNode) else {
-            preconditionFailure("the CPU list of an export was checked when it was made")
-        }
+        let chosen = Placement.choose(among: candidates(for: queue), cpus: cpus, memoryNode: memoryNode, backingNode: backingNode)
+        guard var placement = chosen else { preconditionFailure("the CPU list of an export was checked when it was made") }
+        if isByHand { placement.reason = .hand }
         var crosses: [String] = []
         if let memoryNode, memoryNode != placement.node { crosses.append("memory") }
         if let backingNode, backingNode != placement.node { crosses.append("backing") }
@@ -68,12 +63,38 @@ public final class PollerGroup {
         return (entry.poller, place)
     }
 
+    /// The CPU a running queue would be better on than where it is, or nil when there is none: fewer queues of its export, or fewer queues.
+    func betterCPU(for queue: QueueIdentity, than cpu: Int, cpus: [Int]?, memoryNode: Int?, backingNode: Int?) -> Int? {
+        let candidates = candidates(for: queue)
+        guard let current = candidates.first(where: { $0.cpu == cpu }),
+            let best = Placement.choose(among: candidates, cpus: cpus, memoryNode: memoryNode, backingNode: backingNode),
+            let chosen = candidates.first(where: { $0.cpu == best.cpu })
+        else { return nil }
+        let isAsGood = (chosen.ownQueueCount, chosen.queueCount) == (current.ownQueueCount, current.queueCount)
+        return isAsGood && chosen.node == current.node ? nil : chosen.cpu
+    }
+
+    /// What there is to choose from for a queue, which itself is not counted anywhere.
+    private func candidates(for queue: QueueIdentity) -> [Placement.Candidate] {
+        cpus.map { cpu in
+            let others = entries[cpu]?.queues.keys.filter { $0 != queue } ?? []
+            return Placement.Candidate(
+                cpu: cpu, node: topology.node(ofCPU: cpu) ?? 0, queueCount: others.count,
+                ownQueueCount: others.count { $0.export == queue.export })
+        }
+    }
+
     private func entry(of placement: Placement) throws(SystemError) -> Entry {
         if let entry = entries[placement.cpu] { return entry }
         return Entry(poller: try Poller(cpu: placement.cpu, node: placement.node))
     }
 
     /// Forgets where a queue ran, once it stopped.
+    func release(_ queue: QueueIdentity) {
+        for cpu in entries.keys { release(queue, from: cpu) }
+    }
+
+    /// Forgets that a queue ran on a CPU, once it has left for another.
     func release(_ queue: QueueIdentity, from cpu: Int) {
         entries[cpu]?.queues[queue] = nil
         entries[cpu]?.onStall[queue] = nil

@@ -13,8 +13,6 @@ internal import Virtio
 final class PollerLoop {
     static let wakeToken = UInt64.max
     static let engineToken = UInt64.max - 1
-    /// How long an adaptive queue is polled after its last work.
-    static let adaptiveSpinNanoseconds: UInt64 = 20_000
     /// Turns between two looks at the kicks of armed queues, and at idle hot queues, while others keep the poller busy.
     private static let turnsPerCheck = 64
     /// Turns without work between two looks at the clock: a look costs about as much as a turn.
@@ -36,7 +34,8 @@ final class PollerLoop {
     private var hasCool = false
     /// Hot queues that are not to be spun for.
     private var impatientCount = 0
-    private var draining: [UInt64] = []
+    /// Queues that take no more chains and wait for those in flight.
+    var draining: [UInt64] = []
     private var turns = 0
     /// When held requests are to be tried again, on the monotonic clock; `UInt64.max` while none are held.
     private var nextRetry = UInt64.max
@@ -116,39 +115,6 @@ final class PollerLoop {
         updateWaking()
     }
 
-    /// Takes no more chains from a queue and calls back when those in flight are done; with nil when the queue never came to run.
-    func stop(_ token: UInt64, _ mode: RingStop, completion: @escaping (RingBase?) -> Void) {
-        guard let queue = queues[token] else { return completion(nil) }
-        precondition(queue.onStopped == nil, "a queue is stopped once")
-        queue.onStopped = completion
-        queue.state = .draining
-        cool(queue)
-        draining.append(token)
-        if mode == .leaveInflight, queue.leaveCancelled() { queue.cancelWaiting() }
-        completeAll()
-    }
-
-    /// Gives up waiting for a queue that is being stopped, if it still is: its ring is handed back now and never touched again.
-    ///
-    /// - Parameters:
-    ///   - begun: called with the number of requests the kernel still has, before the stop is answered.
-    ///   - ended: called once the last of them has ended; not at all when there was nothing to abandon.
-    func abandon(_ token: UInt64, begun: (Int) -> Void, ended: @escaping () -> Void) {
-        guard let queue = queues[token], let onStopped = queue.onStopped else { return }
-        queue.cancelWaiting()
-        queue.state = .abandoned
-        begun(queue.inFlight)
-        if queue.hasCompletions { _ = queue.complete() }
-        if queue.inFlight == 0 {
-            // Nothing was with the kernel, all was held or waited here: the next start need wait for nothing.
-            ended()
-            return finishDrained()
-        }
-        let base = queue.base
-        queue.onStopped = { _ in ended() }
-        onStopped(base)
-    }
-
     /// Looks at a ring that a message kicked.
     func kicked(_ token: UInt64) {
         if let queue = queues[token] { heat(queue) }
@@ -202,7 +168,7 @@ final class PollerLoop {
             case .taken(let count):
                 if count > 0 {
                     work &+= count
-                    hot.with(index) { $0.hotUntil = 0 }
+                    hot.with(index) { $0.noteWork() }
                 }
                 index &+= 1
             case .failed(let reason):
@@ -224,8 +190,12 @@ final class PollerLoop {
     }
 
     @inline(__always)
-    private func completeAll() {
-        for index in 0..<hot.count { _ = hot.with(index) { $0.complete() } }
+    func completeAll() {
+        for index in 0..<hot.count {
+            hot.with(index) { queue in
+                if queue.complete() > 0 { queue.noteWork() }
+            }
+        }
         if hasCool { completeCool() }
     }
 
@@ -246,7 +216,7 @@ final class PollerLoop {
         queue.reportFailure(reason)
     }
 
-    private func finishDrained() {
+    func finishDrained() {
         for token in draining {
             guard let queue = queues[token] else { continue }
             if queue.state == .draining { finishEarlierRequests(queue) }
@@ -275,16 +245,17 @@ final class PollerLoop {
 
     // MARK: Hot and cool
 
-    private func heat(_ queue: PolledQueue) {
+    func heat(_ queue: PolledQueue) {
         guard !queue.isHot, queue.state == .running else { return }
         queue.isHot = true
         queue.hotUntil = 0
+        if queue.pollMode == .adaptive { queue.forecast.wakes(now: MonotonicClock.now()) }
         queue.disarm()
         hot.append(queue)
         noteTemperature(queue, change: 1)
     }
 
-    private func cool(_ queue: PolledQueue) {
+    func cool(_ queue: PolledQueue) {
         guard queue.isHot else { return }
         queue.isHot = false
         hot.remove(queue)
@@ -308,16 +279,16 @@ final class PollerLoop {
     private func staysHot(_ queue: PolledQueue, _ now: UInt64) -> Bool {
         if queue.kick == nil || queue.pollMode == .busy { return true }
         if queue.hotUntil == 0, queue.pollMode == .adaptive {
-            queue.hotUntil = now &+ Self.adaptiveSpinNanoseconds
-            return true
+            queue.hotUntil = queue.forecast.begin(now: now, hasRequestsInFlight: queue.inFlight > 0)
         }
         if now < queue.hotUntil { return true }
         // Armed first, looked at after: a chain that came in between is seen here, a later one brings a kick.
         if queue.arm() {
             queue.disarm()
-            queue.hotUntil = 0
+            queue.noteWork()
             return true
         }
+        if queue.pollMode == .adaptive { queue.forecast.sleeps() }
         cool(queue)
         return false
     }

@@ -98,6 +98,17 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
     package override var inFlight: Int { unsafe core.pointee.slots.used }
     package override var hasCompletions: Bool { unsafe !completions.pointee.isEmpty }
     package override var base: RingBase { unsafe core.pointee.ring.base }
+    override var handOver: QueueSetup {
+        var setup = setup
+        setup.ring.base = base
+        setup.ring.addresses = areas
+        setup.ring.memory = unsafe core.pointee.guest
+        setup.ring.kick = kick
+        setup.ring.isPolled = kick == nil
+        setup.ring.call = call
+        setup.ring.log = unsafe core.pointee.log?.ring
+        return setup
+    }
     package override func reportFailure(_ reason: String) { setup.onFailure(reason) }
     package override func cancelWaiting() {
         unsafe core.pointee.abandonHeld()

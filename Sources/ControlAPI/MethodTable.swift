@@ -36,6 +36,10 @@ public enum MethodName: String, Sendable, CaseIterable, Codable {
     case exportAttach = "export.attach"
     /// Tells the pollers.
     case pollerList = "poller.list"
+    /// Moves a queue to another poller.
+    case pollerMove = "poller.move"
+    /// Spreads the queues over the pollers anew.
+    case pollerRebalance = "poller.rebalance"
     /// Tells the counters.
     case statsGet = "stats.get"
     /// Tells what daemon this is.
@@ -55,6 +59,8 @@ public enum MethodName: String, Sendable, CaseIterable, Codable {
         case .exportRetry: ExportRetry.self
         case .exportAttach: ExportAttach.self
         case .pollerList: PollerList.self
+        case .pollerMove: PollerMove.self
+        case .pollerRebalance: PollerRebalance.self
         case .statsGet: StatsGet.self
         case .daemonVersion: DaemonVersion.self
         case .exportDelete: ExportDelete.self

@@ -29,6 +29,8 @@ struct ControlMethods {
         case .exportRetry: await call(ExportRetry.self, request, retry)
         case .exportAttach: await call(ExportAttach.self, request, attach)
         case .pollerList: await call(PollerList.self, request, listPollers)
+        case .pollerMove: await call(PollerMove.self, request, move)
+        case .pollerRebalance: await call(PollerRebalance.self, request, rebalance)
         case .statsGet: await call(StatsGet.self, request, statistics)
         case .daemonVersion: await call(DaemonVersion.self, request, version)
         case .discover: await call(Discover.self, request, discover)
@@ -80,6 +82,19 @@ struct ControlMethods {
     private var pollerInfos: [PollerInfo] { pollers.status.map { PollerInfo($0) } }
 
     private func listPollers(_: NoParameters) async throws(ControlError) -> PollerList.Result { .init(pollers: pollerInfos) }
+
+    private func move(_ parameters: PollerMove.Parameters) async throws(ControlError) -> PollerMove.Result {
+        try await registry.moveQueue(parameters.queue, of: parameters.export, to: parameters.cpu)
+        return .init(pollers: pollerInfos)
+    }
+
+    private func rebalance(_: NoParameters) async throws(ControlError) -> PollerRebalance.Result {
+        var moved: [MovedQueue] = []
+        for export in registry.serving {
+            moved += await export.rebalance().map { MovedQueue(export: export.configuration.name, queue: $0.index, cpu: $0.cpu) }
+        }
+        return .init(moved: moved)
+    }
 
     private func statistics(_ parameters: StatsGet.Parameters) async throws(ControlError) -> StatsGet.Result {
         let exports: [Export]

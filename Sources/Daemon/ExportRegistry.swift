@@ -254,6 +254,12 @@ final class ExportRegistry {
         return try show(name)
     }
 
+    /// Moves a queue of an export to another CPU.
+    func moveQueue(_ queue: Int, of name: String, to cpu: Int) async throws(ControlError) {
+        guard let export = try entry(name).export else { throw Self.notServing(name) }
+        do throws(ExportError) { try await export.move(queue: queue, to: cpu) } catch { throw ControlError(error) }
+    }
+
     /// Gives an export another size.
     func resize(_ name: String, to size: ByteSize) async throws(ControlError) -> ExportInfo {
         let entry = try begin(name)

@@ -25,40 +25,6 @@ struct AttachCommand: DaemonCommand {
     }
 }
 
-/// `vhublkctl poller ...`
-struct PollerCommand: ParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "poller", abstract: "Shows the pollers.", subcommands: [List.self])
-
-    func run() throws { throw CommandMissing(help: Vhublkctl.helpMessage(for: Self.self)) }
-
-    struct List: DaemonCommand {
-        static let configuration = CommandConfiguration(abstract: "Lists the pollers, the queues they run and what crosses NUMA nodes.")
-
-        @ParentCommand var root: Vhublkctl
-        @OptionGroup var connection: ConnectionOptions
-
-        func run() throws { try ask(PollerList.self, NoParameters()) { Self.text($0.pollers) } }
-
-        private static func text(_ pollers: [PollerInfo]) -> String {
-            var table = TextTable(
-                ["CPU", "NODE", "CPU TIME", "BUSY LOOPS", "IDLE LOOPS", "SLEEPS", "QUEUE", "PLACED BY", "CROSSES NODES"],
-                rightAligned: [0, 1, 2, 3, 4, 5])
-            for poller in pollers {
-                let own = [
-                    "\(poller.cpu)", "\(poller.node)", Quantity.time(poller.cpuTimeNS), "\(poller.busyLoops)", "\(poller.idleLoops)",
-                    "\(poller.sleeps)",
-                ]
-                if poller.queues.isEmpty { table.add(own + ["-", "-", "-"]) }
-                for (index, queue) in poller.queues.enumerated() {
-                    let crosses = queue.crossesNodes.isEmpty ? "-" : queue.crossesNodes.joined(separator: ",")
-                    table.add((index == 0 ? own : own.map { _ in "" }) + ["\(queue.export)/\(queue.queue)", queue.reason, crosses])
-                }
-            }
-            return table.text
-        }
-    }
-}
-
 /// `vhublkctl stats`
 struct StatsCommand: DaemonCommand {
     static let configuration = CommandConfiguration(commandName: "stats", abstract: "Prints the counters of one export or of all.")
