@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check fmt bench bench-guest install clean testbed packages tests coverage
+.PHONY: help build demo test check fmt bench bench-guest bench-sizes install clean testbed packages tests coverage
 .PHONY: fuzz fuzz-corpus check-sanitizers kill-guests kill-bench move-guests simulate
 
 BENCH ?=
@@ -55,7 +55,7 @@ fuzz-corpus: packages ## reduces what the fuzzers learned to the small corpora t
 fmt: ## formats the Swift sources
 	@$(SWIFT) format format --in-place --parallel --recursive Package.swift Sources Tests
 
-bench: build ## measures vhublkd beside qemu-storage-daemon and fio (BENCH='null tmpfs --rounds 5', or bench/compare.py --help)
+bench: build ## measures vhublkd beside qemu-storage-daemon and fio (BENCH='null tmpfs --rounds 5', BENCH=--goals, or bench/compare.py --help)
 	@$(TESTBED)/setup.sh test
 	@$(TESTBED)/packages.sh bench
 	@bench/compare.py $(BENCH)
@@ -64,6 +64,10 @@ bench-guest: build ## measures disks as a QEMU guest sees them (BENCH=..., or be
 	@$(TESTBED)/setup.sh test
 	@$(TESTBED)/packages.sh bench
 	@bench/guest.py $(BENCH)
+
+bench-sizes: build ## measures start-up, exports made, SET_MEM_TABLE of 64 GiB and resident memory (BENCH='--rounds 5 --strict')
+	@$(TESTBED)/setup.sh test
+	@bench/sizes.py $(BENCH)
 
 kill-guests: ## kills vhublkd under real guests whose rings are full, ROUNDS=50 times for each QEMU
 	@$(TESTBED)/setup.sh test

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 
-from lib import clients, figures, media, places, report, servers, work
+from lib import clients, figures, goals, media, places, report, servers, work
 
 ENGINES = {"libaio": "native", "io_uring": "io_uring"}
 
@@ -20,7 +20,8 @@ ENGINES = {"libaio": "native", "io_uring": "io_uring"}
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("media", nargs="*", default=["null", "tmpfs"], metavar="MEDIUM", help="null, tmpfs, zram, loop, or a folder (default: null tmpfs)")
+    add("media", nargs="*", metavar="MEDIUM",
+        help="null, tmpfs, zram, loop, or a folder (default: null tmpfs; with --goals: null tmpfs zram /var/tmp)")  # fmt: skip
     add("--rounds", type=int, default=5, help="rounds of each server in each row (default: %(default)s)")
     add("--seconds", type=float, default=1.0, help="length of a round (default: %(default)s)")
     add("--server-cpus", default="1", help="CPUs of the servers, as 1 or 2-3 (default: %(default)s)")
@@ -29,6 +30,7 @@ def arguments() -> argparse.Namespace:
     add("--poll", choices=["busy", "adaptive", "interrupt"], default="adaptive", help="how vhublkd waits (default: %(default)s)")
     add("--queues", type=int, default=1, help="also measure 2, 4, ... up to this many queues; wants as many CPUs on both sides")
     add("--rows", default="table", help="what to measure: table, streams, depths, paced, separated by commas, or all (default: %(default)s)")
+    add("--goals", action="store_true", help="measure the rows that have a goal, and print each beside its goal")
     add("--peer", action="append", default=[], metavar="NAME=COMMAND",
         help="another server; its command holds {socket} and {backing}, and serves vhost-user-blk at the socket")  # fmt: skip
     add("--no-plots", action="store_true", help="write no plots (they need python3-matplotlib)")
@@ -36,6 +38,7 @@ def arguments() -> argparse.Namespace:
     chosen = parser.parse_args()
     if chosen.rounds < 1 or chosen.seconds <= 0 or chosen.queues < 1:
         parser.error("--rounds, --seconds and --queues must be positive")
+    chosen.media = chosen.media or ([*goals.MEDIA, "/var/tmp"] if chosen.goals else ["null", "tmpfs"])
     known = {"table", "streams", "depths", "paced"}
     chosen.rows = known if chosen.rows == "all" else set(chosen.rows.split(","))
     if chosen.rows - known:
@@ -89,6 +92,8 @@ def start(medium: media.Medium, chosen: argparse.Namespace, folder: pathlib.Path
 
 
 def rows_of(medium: media.Medium, chosen: argparse.Namespace) -> list[work.Work]:
+    if chosen.goals:
+        return goals.works(medium.name)
     wanted = []
     if "table" in chosen.rows:
         wanted += [row for row in work.TABLE if medium.has_files or row.rw.endswith("read")]
@@ -168,6 +173,10 @@ def main() -> None:
         print(f"\n{name} ({report.machine()['processor']}, medians of {chosen.rounds} rounds, IOPS; in brackets: beside the better qsd)\n")
         print(report.table(own, references))
     report.write(chosen.output, rows, settings, references)
+    if chosen.goals:
+        verdicts = goals.table(rows)
+        (chosen.output / "goals.md").write_text(verdicts + "\n")
+        print(f"\nBeside the goals (medians of the ratios within a round; `void`: see compare.md)\n\n{verdicts}")
     print(f"\nwritten: {chosen.output}/compare.json, compare.md", end="")
     drawn = [] if chosen.no_plots else draw(rows, chosen.output)
     print("".join(f", {path.name}" for path in drawn))

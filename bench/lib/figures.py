@@ -37,11 +37,23 @@ class Row:
     def iops(self, server: str) -> float:
         return self.median(server, lambda sample: sample.iops)
 
-    def ratio(self, server: str, references: list[str]) -> float | None:
-        """The median over rounds of this server's IOPS by the best reference's of the same round."""
+    def _pairs(self, server: str, references: list[str]) -> list[tuple[Sample, list[Sample]]]:
+        """This server's sample and the references' of each round in which none of them was kept from its CPU; of all rounds where fewer than
+        half are such."""
         present = [name for name in references if name in self.rounds and name != server]
         if not present:
-            return None
-        pairs = zip(self.rounds[server], *(self.rounds[name] for name in present), strict=False)
-        ratios = [own.iops / max(other.iops for other in others) for own, *others in pairs]
+            return []
+        pairs = [(own, others) for own, *others in zip(self.rounds[server], *(self.rounds[name] for name in present), strict=False)]
+        valid = [(own, others) for own, others in pairs if max(sample.waited for sample in (own, *others)) <= WAITED_MAX]
+        return valid if 2 * len(valid) >= len(pairs) else pairs
+
+    def ratio(self, server: str, references: list[str]) -> float | None:
+        """The median over rounds of this server's IOPS by the best reference's of the same round."""
+        ratios = [own.iops / max(other.iops for other in others) for own, others in self._pairs(server, references)]
+        return statistics.median(ratios) if ratios else None
+
+    def cost_ratio(self, server: str, references: list[str], cost: str) -> float | None:
+        """As `ratio`, of a member of Sample of which less is better: to the lowest reference of each round."""
+        lowest = [(getattr(own, cost), min(getattr(other, cost) for other in others)) for own, others in self._pairs(server, references)]
+        ratios = [own / least for own, least in lowest if least > 0]
         return statistics.median(ratios) if ratios else None

@@ -3,10 +3,10 @@
 import dataclasses
 import unittest
 
-from lib import report
+from lib import goals, report
 from lib.clients import Sample
 from lib.figures import Row
-from lib.work import STREAMS, TABLE, Work, scaling
+from lib.work import PACED, STREAMS, TABLE, Work, scaling
 
 
 def sample(iops: float, waited: float = 0.0) -> Sample:
@@ -44,6 +44,29 @@ class Figures(unittest.TestCase):
         # 200/100, 100/50, 900/300.
         self.assertEqual(figures.ratio("vhublkd", ["qsd-libaio", "qsd-io_uring"]), 2)
         self.assertIsNone(figures.ratio("vhublkd", ["spdk"]))
+
+    def test_a_pair_with_a_void_round_does_not_count_unless_most_are_such(self):
+        figures = row({"vhublkd": [sample(200), sample(200), sample(900)], "qsd": [sample(100), sample(100), sample(100, 0.2)]})
+        self.assertEqual(figures.ratio("vhublkd", ["qsd"]), 2)
+        figures = row({"vhublkd": [sample(900), sample(200, 0.2), sample(300)], "qsd": [sample(100), sample(100), sample(100, 0.2)]})
+        self.assertEqual(figures.ratio("vhublkd", ["qsd"]), 3)
+
+    def test_goals_are_told_beside_what_was_measured(self):
+        reached = row({"vhublkd": [sample(300)] * 3, "qsd": [sample(100)] * 3})
+        missed = row({"vhublkd": [sample(899)], "qsd": [sample(100)]}, TABLE[1])
+        lines = goals.table([reached, missed]).splitlines()
+        self.assertEqual(lines[2:], [
+            f"| null | {TABLE[0].title}, to qemu-storage-daemon | 3.00 | at least 2.9 | reached |",
+            f"| null | {TABLE[1].title}, to qemu-storage-daemon | 8.99 | at least 9 | missed |",
+        ])  # fmt: skip
+
+    def test_a_cost_is_compared_with_the_lowest_of_each_round(self):
+        cheap, dear = (dataclasses.replace(sample(1), cpu=cpu, waited=waited) for cpu, waited in ((100, 0), (300, 0.2)))
+        paced = row({"vhublkd": [dear, dear], "qsd-libaio": [cheap, dear], "qsd-io_uring": [dear, dear]}, PACED)
+        self.assertEqual(paced.cost_ratio("vhublkd", ["qsd-libaio", "qsd-io_uring"], "cpu"), 2)
+        self.assertIsNone(paced.cost_ratio("vhublkd", ["qsd"], "cpu"))
+        lines = goals.table([paced]).splitlines()
+        self.assertIn("| 2.00 | at most 1 | missed, void |", lines[2])
 
     def test_texts(self):
         self.assertEqual([report.count(value) for value in (7, 1234, 99_500, 1_234_567)], ["7", "1.2 k", "100 k", "1235 k"])
