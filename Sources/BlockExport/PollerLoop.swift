@@ -121,7 +121,9 @@ final class PollerLoop {
         guard let queue = queues[token] else { return completion(nil) }
         precondition(queue.onStopped == nil, "a queue is stopped once")
         queue.onStopped = completion
-        queue.state = .draining
+        // A ring that may not be written to ends without a trace in it: what is in flight stays in the inflight region.
+        if queue.state == .suspended { queue.cancelWaiting() }
+        queue.state = queue.state == .suspended ? .abandoned : .draining
         cool(queue)
         draining.append(token)
         if mode == .leaveInflight, queue.leaveCancelled() { queue.cancelWaiting() }
@@ -170,12 +172,6 @@ final class PollerLoop {
         if wasInterrupted { queues[token]?.counters.add(1, to: .stalls) }
     }
 
-    /// Goes on with another memory table.
-    func replaceMemory(_ token: UInt64, _ memory: GuestMemory, _ addresses: RingAddresses) {
-        guard let queue = queues[token] else { return }
-        if let reason = queue.replaceMemory(memory, addresses) { fail(queue, reason) }
-    }
-
     /// Waits on another kick descriptor, and looks at the ring at once: a kick may have gone to the old one.
     func replaceKick(_ token: UInt64, _ kick: FileDescriptor?) {
         guard let queue = queues[token] else { return }
@@ -210,6 +206,9 @@ final class PollerLoop {
                 hot.with(index) { fail($0, reason) }
                 // What was taken before the fault is done and answered like everything else of this turn.
                 work &+= 1
+            case .missed(let count, let miss):
+                work &+= count &+ 1
+                hot.with(index) { park($0, miss) }
             }
         }
         for index in 0..<engines.count {
@@ -240,9 +239,10 @@ final class PollerLoop {
         if !draining.isEmpty { finishDrained() }
     }
 
-    private func fail(_ queue: PolledQueue, _ reason: String) {
+    func fail(_ queue: PolledQueue, _ reason: String) {
         queue.state = .failed
         cool(queue)
+        updateWaking()
         queue.reportFailure(reason)
     }
 
@@ -275,7 +275,7 @@ final class PollerLoop {
 
     // MARK: Hot and cool
 
-    private func heat(_ queue: PolledQueue) {
+    func heat(_ queue: PolledQueue) {
         guard !queue.isHot, queue.state == .running else { return }
         queue.isHot = true
         queue.hotUntil = 0
@@ -284,7 +284,7 @@ final class PollerLoop {
         noteTemperature(queue, change: 1)
     }
 
-    private func cool(_ queue: PolledQueue) {
+    func cool(_ queue: PolledQueue) {
         guard queue.isHot else { return }
         queue.isHot = false
         hot.remove(queue)
@@ -323,8 +323,8 @@ final class PollerLoop {
     }
 
     /// Tells the engines whether this poller ever sleeps: if not, they need not wake it.
-    private func updateWaking() {
-        let neverSleeps = queues.values.contains { $0.kick == nil || $0.pollMode == .busy }
+    func updateWaking() {
+        let neverSleeps = queues.values.contains { $0.state == .running && ($0.kick == nil || $0.pollMode == .busy) }
         for index in 0..<engines.count { engines.with(index) { $0.wakesPoller = !neverSleeps } }
     }
 
