@@ -49,6 +49,7 @@ public final class Export {
                 kind: .system, field: nil, message: "cannot set up export \(configuration.name): \(error)", hint: "free some memory")
         }
         device.onStall = { [weak self] queue in self?.frontendStalled(queue) }
+        device.onMiss = { [weak self] index, miss in self?.connection?.session.ringDidMiss(index, miss) }
         device.onRingFailure = { [weak self] index, reason in self?.connection?.session.ringDidBreak(index, reason: reason) }
     }
 

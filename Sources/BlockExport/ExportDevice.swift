@@ -19,6 +19,8 @@ final class ExportDevice: @ControlActor SessionDevice {
     private let tell: @ControlActor (ExportEvent) -> Void
     /// Told when a ring broke, to tell the session.
     var onRingFailure: (@ControlActor (Int, String) -> Void)?
+    /// Told when a queue waits for a translation of an I/O virtual address, to tell the session.
+    var onMiss: (@ControlActor (Int, MemoryMiss) -> Void)?
     /// Told when a descriptor of the front-end's held up the poller of this queue.
     var onStall: (@ControlActor (Int) -> Void)?
     /// Stalls that were told, by queue.
@@ -80,6 +82,7 @@ final class ExportDevice: @ControlActor SessionDevice {
             let setup = QueueSetup(
                 identity: queue.identity, ring: ring, disk: disk, counters: queue.counters, pollMode: configuration.pollMode,
                 errorPolicy: configuration.errorPolicy,
+                onMiss: { [weak self] miss in ControlActor.post { self?.onMiss?(index, miss) } },
                 onFailure: { [weak self] reason in ControlActor.post { self?.ringFailed(index, reason) } },
                 onHold: { [weak self] change in ControlActor.post { self?.holdWatch.note(change, queue: index) } })
             queue.start(setup, on: poller, place: place, memoryNode: memoryNode, waitsForLock: true)
@@ -121,6 +124,10 @@ final class ExportDevice: @ControlActor SessionDevice {
         case .error(let error):
             ringErrors[index] = error
             done()
+        case .suspended:
+            queue.onPoller({ loop, token in loop.suspend(token) }, completion: done)
+        case .denied(let miss):
+            queue.onPoller({ loop, token in loop.deny(token, miss) }, completion: done)
         case .log(let log):
             queue.onPoller({ loop, token in loop.queues[token]?.replaceLog(log) }, completion: done)
         }

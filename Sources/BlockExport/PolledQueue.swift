@@ -14,6 +14,8 @@ package class PolledQueue {
         case taken(Int)
         /// The ring is corrupt or unusable: it is no longer looked at.
         case failed(String)
+        /// So many chains were taken; the next one waits for a translation of this address.
+        case missed(Int, MemoryMiss)
     }
 
     /// Which queue of which export this is.
@@ -43,6 +45,10 @@ package class PolledQueue {
     package enum State {
         /// Chains are taken and completed.
         case running
+        /// The IOTLB misses an address of the next chain: none is taken, those in flight are completed.
+        case parked
+        /// The IOTLB misses the ring itself: none is taken, and what ended waits too.
+        case suspended
         /// No chain is taken; those in flight are awaited.
         case draining
         /// The ring is broken: no chain is taken, those in flight are awaited, and it stays until stopped.
@@ -98,6 +104,10 @@ package class PolledQueue {
     var isLogging: Bool { preconditionFailure("a subclass answers") }
     /// Gives up the channel; nothing is in flight.
     package func close() { preconditionFailure("a subclass closes") }
+    /// The IOMMU does not permit the access that the queue waits with: the chain gets an error when it is taken next.
+    func deny(_ miss: MemoryMiss) { preconditionFailure("a subclass denies") }
+    /// Tells the control thread that the queue waits for a translation.
+    func reportMiss(_ miss: MemoryMiss) { preconditionFailure("a subclass reports") }
     /// Tells the control thread that the ring broke.
     package func reportFailure(_ reason: String) { preconditionFailure("a subclass reports") }
 

@@ -8,7 +8,9 @@ extension PollerLoop {
         guard let queue = queues[token] else { return completion(nil) }
         precondition(queue.onStopped == nil, "a queue is stopped once")
         queue.onStopped = completion
-        queue.state = .draining
+        // A ring that may not be written to ends without a trace in it: what is in flight stays in the inflight region.
+        if queue.state == .suspended { queue.cancelWaiting() }
+        queue.state = queue.state == .suspended ? .abandoned : .draining
         cool(queue)
         draining.append(token)
         if mode == .leaveInflight, queue.leaveCancelled() { queue.cancelWaiting() }

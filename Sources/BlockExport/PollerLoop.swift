@@ -136,12 +136,6 @@ final class PollerLoop {
         if wasInterrupted { queues[token]?.counters.add(1, to: .stalls) }
     }
 
-    /// Goes on with another memory table.
-    func replaceMemory(_ token: UInt64, _ memory: GuestMemory, _ addresses: RingAddresses) {
-        guard let queue = queues[token] else { return }
-        if let reason = queue.replaceMemory(memory, addresses) { fail(queue, reason) }
-    }
-
     /// Waits on another kick descriptor, and looks at the ring at once: a kick may have gone to the old one.
     func replaceKick(_ token: UInt64, _ kick: FileDescriptor?) {
         guard let queue = queues[token] else { return }
@@ -176,6 +170,9 @@ final class PollerLoop {
                 hot.with(index) { fail($0, reason) }
                 // What was taken before the fault is done and answered like everything else of this turn.
                 work &+= 1
+            case .missed(let count, let miss):
+                work &+= count &+ 1
+                hot.with(index) { park($0, miss) }
             }
         }
         for index in 0..<engines.count {
@@ -210,9 +207,10 @@ final class PollerLoop {
         if !draining.isEmpty { finishDrained() }
     }
 
-    private func fail(_ queue: PolledQueue, _ reason: String) {
+    func fail(_ queue: PolledQueue, _ reason: String) {
         queue.state = .failed
         cool(queue)
+        updateWaking()
         queue.reportFailure(reason)
     }
 
@@ -294,8 +292,8 @@ final class PollerLoop {
     }
 
     /// Tells the engines whether this poller ever sleeps: if not, they need not wake it.
-    private func updateWaking() {
-        let neverSleeps = queues.values.contains { $0.kick == nil || $0.pollMode == .busy }
+    func updateWaking() {
+        let neverSleeps = queues.values.contains { $0.state == .running && ($0.kick == nil || $0.pollMode == .busy) }
         for index in 0..<engines.count { engines.with(index) { $0.wakesPoller = !neverSleeps } }
     }
 

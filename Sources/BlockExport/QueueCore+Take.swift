@@ -37,6 +37,9 @@ extension QueueCore {
                 case .empty:
                     count(taken)
                     return .taken(taken)
+                case .missed(let miss):
+                    count(taken)
+                    return .missed(taken, miss)
                 case .broken(let fault):
                     count(taken)
                     return .failed(fault.description)
@@ -94,6 +97,8 @@ extension QueueCore {
     private enum AnyTake {
         case taken
         case empty
+        /// Not taken: it waits for a translation.
+        case missed(MemoryMiss)
         case broken(RingFault)
     }
 
@@ -104,12 +109,16 @@ extension QueueCore {
         var segments = unsafe SegmentBuffer(
             base: RequestSlots.inlineSegments(of: slot), capacity: Int32(RequestSlots.inlineSegments), spill: slots.nextSpill,
             spillCapacity: Int32(RequestSlots.spillSegments))
+        memory.miss = nil
         let result = ring.pop(&memory, &segments, &chain)
         switch result {
+        case .missed:
+            guard let miss = memory.miss else { preconditionFailure("a miss has an address") }
+            return .missed(miss)
         case .empty: return .empty
         case .broken(let fault): return .broken(fault)
         case .blocked: preconditionFailure("there is a spill block for each slot")
-        case .chain, .malformed: break
+        case .chain, .malformed: memory.forgetDenied()
         }
         unsafe slots.take(slot)
         unsafe slot.pointee.start = start

@@ -96,7 +96,8 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
 
     package override func takeResubmissions() { unsafe core.pointee.takeResubmissions() }
     package override var inFlight: Int { unsafe core.pointee.slots.used }
-    package override var hasCompletions: Bool { unsafe !completions.pointee.isEmpty }
+    /// None while the ring may not be written to.
+    package override var hasCompletions: Bool { unsafe !completions.pointee.isEmpty && state != .suspended }
     package override var base: RingBase { unsafe core.pointee.ring.base }
     override var handOver: QueueSetup {
         var setup = setup
@@ -108,6 +109,15 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
         setup.ring.call = call
         setup.ring.log = unsafe core.pointee.log?.ring
         return setup
+    }
+    override func reportMiss(_ miss: MemoryMiss) { setup.onMiss(miss) }
+    override func deny(_ miss: MemoryMiss) {
+        // A second one, for the status byte of the same chain: it ends without.
+        if unsafe core.pointee.memory.denied == nil {
+            unsafe core.pointee.memory.denied = miss
+        } else {
+            unsafe core.pointee.memory.deniesAll = true
+        }
     }
     package override func reportFailure(_ reason: String) { setup.onFailure(reason) }
     package override func cancelWaiting() {
@@ -174,12 +184,15 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
         } catch {
             return "the new memory table has no room for the ring: \(error)"
         }
-        unsafe core.pointee.slots.retire(epoch: core.pointee.memoryEpoch)
-        unsafe core.pointee.retired.retire(
-            core.pointee.guest, epoch: core.pointee.memoryEpoch, inFlight: core.pointee.slots.used)
+        // Another state of the IOTLB takes no mapping away: what is in flight stays where it is.
+        if unsafe !memory.sharesTable(with: core.pointee.guest) {
+            unsafe core.pointee.slots.retire(epoch: core.pointee.memoryEpoch)
+            unsafe core.pointee.retired.retire(
+                core.pointee.guest, epoch: core.pointee.memoryEpoch, inFlight: core.pointee.slots.used)
+            unsafe core.pointee.memoryEpoch = core.pointee.memoryEpoch == .max ? 1 : core.pointee.memoryEpoch + 1
+        }
         unsafe core.pointee.guest = memory
         unsafe core.pointee.memory = memory.view
-        unsafe core.pointee.memoryEpoch = core.pointee.memoryEpoch == .max ? 1 : core.pointee.memoryEpoch + 1
         areas = addresses
         if let log = unsafe core.pointee.log { replaceLog(log.ring) }
         return nil

@@ -1,7 +1,7 @@
 internal import BlockIO
 internal import LinuxSystem
 package import VhostUser
-internal import Virtio
+package import Virtio
 
 /// Everything a poller needs to run a queue. Gathered on the control thread, used once on the poller's.
 ///
@@ -20,6 +20,8 @@ package struct QueueSetup: @unchecked Sendable {
     var pollMode: PollMode
     /// What happens to requests that the backing fails.
     var errorPolicy: ErrorPolicy
+    /// Tells the control thread that the queue waits for a translation; called on the poller.
+    var onMiss: @Sendable (MemoryMiss) -> Void
     /// Tells the control thread that the ring broke, and why; called on the poller.
     var onFailure: @Sendable (String) -> Void
     /// Tells the control thread that requests are held, or no more; called on the poller.
@@ -27,7 +29,8 @@ package struct QueueSetup: @unchecked Sendable {
 
     package init(
         identity: QueueIdentity, ring: RingConfiguration, disk: Disk, counters: QueueCounters, pollMode: PollMode,
-        errorPolicy: ErrorPolicy = .report, onFailure: @escaping @Sendable (String) -> Void,
+        errorPolicy: ErrorPolicy = .report, onMiss: @escaping @Sendable (MemoryMiss) -> Void = { _ in },
+        onFailure: @escaping @Sendable (String) -> Void,
         onHold: @escaping @Sendable (HoldChange) -> Void = { _ in }
     ) {
         self.identity = identity
@@ -36,6 +39,7 @@ package struct QueueSetup: @unchecked Sendable {
         self.counters = counters
         self.pollMode = pollMode
         self.errorPolicy = errorPolicy
+        self.onMiss = onMiss
         self.onFailure = onFailure
         self.onHold = onHold
     }

@@ -35,6 +35,8 @@ public final class DriverMemory: @unchecked Sendable {
     public let fileOffsets: [UInt64]
     /// Keeps the regions mapped.
     public let mappings: [MemoryMapping]
+    /// With an IOMMU the driver's guest addresses are I/O virtual ones; the guest-physical addresses, in memory tables, are this much higher.
+    public var tableOffset: UInt64 = 0
     private var used: [Int]
 
     /// Plain zeroed memory of this process, for a device in the same process.

@@ -95,6 +95,6 @@ extension VirtioFeatures {
     /// complete as the disk finishes them, and holding one back for an earlier one would cost latency.
     public static let rings: VirtioFeatures = [
         .version1, .ringIndirectDescriptors, .ringEventIndex, .ringPacked, .ringReset, .notificationData, .notifyOnEmpty, .anyLayout,
-        .logAll,
+        .logAll, .accessPlatform,
     ]
 }

@@ -30,6 +30,8 @@ public final class GuestMemory: @unchecked Sendable {
     /// Number of regions.
     public let regionCount: Int
     private let owners: [any Sendable]
+    /// The memory table behind a snapshot of an IOTLB.
+    private let table: GuestMemory?
 
     /// Makes a snapshot of `regions`, in any order, and keeps `owners` (the mappings the regions point into) alive with it.
     public init(regions: [MemoryRegion], owners: [any Sendable]) throws(GuestMemoryError) {
@@ -60,21 +62,56 @@ public final class GuestMemory: @unchecked Sendable {
             unsafe (windows + index).initialize(to: window)
         }
         self.owners = owners
+        table = nil
     }
+
+    /// Makes a snapshot of an IOTLB over the memory table `table`: look-ups of its view take I/O virtual addresses, which are the regions'
+    /// `guestAddress`, and permissions count. `translations` are sorted and disjoint; neighbours that lie side by side in both spaces become
+    /// one region. The way back, to guest physical addresses, is the table's.
+    ///
+    /// No region is in a window, so that every look-up takes the way on which permissions are checked and misses are noted, and the short
+    /// way knows nothing of either.
+    public init(table: GuestMemory, translations: [MemoryRegion]) {
+        unsafe regionTable = .allocate(capacity: max(translations.count, 1))
+        var count = 0
+        for region in translations {
+            if count > 0, unsafe regionTable[count - 1].isContinued(by: region) {
+                unsafe regionTable[count - 1].size += region.size
+            } else {
+                unsafe (regionTable + count).initialize(to: region)
+                count += 1
+            }
+        }
+        regionCount = count
+        unsafe windows = .allocate(capacity: 2)
+        for index in 0..<2 {
+            unsafe (windows + index).initialize(to: MemoryWindow(start: .max, size: 0, base: UnsafeMutableRawPointer(regionTable)))
+        }
+        owners = []
+        self.table = table.table ?? table
+    }
+
+    /// Whether both are of one memory table, so that what is mapped for one is mapped for the other.
+    public func sharesTable(with other: GuestMemory) -> Bool { (table ?? self) === (other.table ?? other) }
+
+    /// Whether this is a snapshot of an IOTLB.
+    public var isTranslated: Bool { table != nil }
 
     deinit {
         unsafe regionTable.deallocate()
         unsafe windows.deallocate()
     }
 
-    /// The regions in order of guest address.
+    /// The regions of the memory table in order of guest address.
     public var regions: [MemoryRegion] {
-        (0..<regionCount).map { unsafe regionTable[$0] }
+        if let table { return table.regions }
+        return (0..<regionCount).map { unsafe regionTable[$0] }
     }
 
     /// The guest physical address of a place in one of the regions, as this process has them mapped; nil for any other place. Walks the
     /// table: for the dirty log, not for every request.
     public func guestAddress(of place: UnsafeRawPointer) -> UInt64? {
+        if let table { return unsafe table.guestAddress(of: place) }
         for index in 0..<regionCount {
             let region = unsafe regionTable[index]
             // Addresses are compared as numbers; nothing is followed.
@@ -89,6 +126,7 @@ public final class GuestMemory: @unchecked Sendable {
 
     /// A view for one thread's use; it does not keep the snapshot alive.
     public var view: GuestMemoryView {
-        unsafe GuestMemoryView(regions: UnsafePointer(regionTable), count: regionCount, windows: UnsafePointer(windows))
+        unsafe GuestMemoryView(
+            regions: UnsafePointer(regionTable), count: regionCount, windows: UnsafePointer(windows), isTranslated: isTranslated)
     }
 }

@@ -47,9 +47,18 @@ public struct GuestMemoryView {
     @usableFromInline let count: Int
     /// The two largest regions, by address: a guest mostly has two, below and above 4 GiB, and these look-ups need no search.
     @usableFromInline let windows: UnsafePointer<MemoryWindow>
+    /// Addresses go through an IOTLB, which asks for what it misses.
+    @usableFromInline let isTranslated: Bool
+    /// The first access that was missed since this was cleared; nil without an IOTLB.
+    public var miss: MemoryMiss?
+    /// An access that the front-end denied: not missed any more, but a fault. Cleared with the chain it was about.
+    public var denied: MemoryMiss?
+    /// Another one was denied after it: no access is missed any more.
+    public var deniesAll = false
 
     @usableFromInline
-    init(regions: UnsafePointer<MemoryRegion>, count: Int, windows: UnsafePointer<MemoryWindow>) {
+    init(regions: UnsafePointer<MemoryRegion>, count: Int, windows: UnsafePointer<MemoryWindow>, isTranslated: Bool) {
+        self.isTranslated = isTranslated
         unsafe self.regions = unsafe regions
         self.count = count
         unsafe self.windows = unsafe windows
@@ -72,8 +81,10 @@ public struct GuestMemoryView {
 
     /// Where the `length` bytes at guest physical `address` are mapped, if they lie wholly inside one region.
     @inlinable
-    public mutating func translate(_ address: UInt64, _ length: UInt64) -> UnsafeMutableRawPointer? {
-        let piece = unsafe prefix(address, max(length, 1))
+    public mutating func translate(
+        _ address: UInt64, _ length: UInt64, for access: MemoryAccess = .read
+    ) -> UnsafeMutableRawPointer? {
+        let piece = unsafe prefix(address, max(length, 1), for: access)
         return UInt64(piece.count) >= length ? piece.baseAddress : nil
     }
 
@@ -82,7 +93,9 @@ public struct GuestMemoryView {
     /// For buffers that span adjacent regions: go on at `address + count`.
     @inlinable
     @inline(never)
-    public mutating func prefix(_ address: UInt64, _ length: UInt64) -> UnsafeMutableRawBufferPointer {
+    public mutating func prefix(
+        _ address: UInt64, _ length: UInt64, for access: MemoryAccess = .read
+    ) -> UnsafeMutableRawBufferPointer {
         // The regions are sorted and disjoint: the candidate is the last one that begins at or below the address.
         var low = 0
         var high = count
@@ -90,13 +103,30 @@ public struct GuestMemoryView {
             let middle = (low &+ high) >> 1
             if unsafe regions[middle].guestAddress <= address { low = middle &+ 1 } else { high = middle }
         }
-        guard low > 0 else { return unsafe UnsafeMutableRawBufferPointer(start: nil, count: 0) }
+        guard low > 0 else { return unsafe unmapped(address, access) }
         let region = unsafe regions[low &- 1]
         let offset = address &- region.guestAddress
-        guard offset < region.size else { return unsafe UnsafeMutableRawBufferPointer(start: nil, count: 0) }
+        guard offset < region.size, region.access.isSuperset(of: access) else { return unsafe unmapped(address, access) }
         let size = min(length, region.size &- offset)
         return unsafe UnsafeMutableRawBufferPointer(
             start: region.hostBase + Int(truncatingIfNeeded: offset), count: Int(truncatingIfNeeded: size))
+    }
+
+    /// No bytes; with an IOTLB the access is a miss, unless the front-end denied it.
+    @inlinable
+    mutating func unmapped(_ address: UInt64, _ access: MemoryAccess) -> UnsafeMutableRawBufferPointer {
+        if isTranslated, miss == nil, !deniesAll {
+            let found = MemoryMiss(address: address, access: access)
+            if denied?.page != found.page || denied?.access != access { miss = found }
+        }
+        return unsafe UnsafeMutableRawBufferPointer(start: nil, count: 0)
+    }
+
+    /// Forgets what was denied: the chain it was about has been taken.
+    @inlinable
+    public mutating func forgetDenied() {
+        denied = nil
+        deniesAll = false
     }
 
     /// Where the `length` bytes at `address` of the front-end's own address space are mapped, if they lie wholly inside one region.

@@ -12,6 +12,8 @@ public struct MemoryRegion: @unchecked Sendable {
     public var frontendAddress: UInt64
     /// Where this process has mapped the region's first byte.
     public var hostBase: UnsafeMutableRawPointer
+    /// What the device may do there: everything, unless an IOMMU says otherwise.
+    public var access = MemoryAccess.readWrite
 
     /// Describes a region; the caller has checked the ranges.
     public init(guestAddress: UInt64, size: UInt64, frontendAddress: UInt64, hostBase: UnsafeMutableRawPointer) {
@@ -19,5 +21,12 @@ public struct MemoryRegion: @unchecked Sendable {
         self.size = size
         self.frontendAddress = frontendAddress
         unsafe self.hostBase = hostBase
+    }
+
+    /// Whether `next` goes on where this region ends, here and for the device, with the same permissions.
+    func isContinued(by next: MemoryRegion) -> Bool {
+        // unsafe: addresses are compared as numbers; nothing is followed.
+        let isAdjacent = unsafe UInt(bitPattern: hostBase) &+ UInt(truncatingIfNeeded: size) == UInt(bitPattern: next.hostBase)
+        return isAdjacent && access == next.access && guestAddress &+ size == next.guestAddress
     }
 }

@@ -41,7 +41,7 @@ extension PackedRing {
         chain = walked.popped.chain
         segments = walked.popped.segments
         switch walked.popped.result {
-        case .blocked, .broken: return walked.popped.result
+        case .blocked, .missed, .broken: return walked.popped.result
         default: break
         }
         if !busyIDs.insert(walked.walk.id) { return .broken(.duplicateBuffer) }
@@ -127,6 +127,8 @@ extension PackedRing {
         if case .chain = result { result = writer.finish(&chain) }
         if case .malformed = result {
             chain = findStatus(slots: walk.slots, &memory, writer.segments) { slot in descriptorAhead(slot) }
+            // What cannot be looked up yet is no fault; nothing was taken.
+            if memory.miss != nil { result = .missed }
         }
         return (PoppedChain(result, chain, writer.segments), walk)
     }
@@ -178,9 +180,6 @@ extension PackedRing {
         }
         if case .blocked = result { return PoppedChain(result, chain, writer.segments) }
         if case .chain = result { result = writer.finish(&chain) }
-        resubmitLeft -= 1
-        updatePlainKey()
-        chainsInFlight += 1
         if case .malformed = result {
             entry = head
             let handle = chain.handle
@@ -190,7 +189,12 @@ extension PackedRing {
                 return descriptor
             }
             chain.handle = handle
+            // Not taken out of the list: it is popped again when the translation is there.
+            if memory.miss != nil { return PoppedChain(.missed, chain, writer.segments) }
         }
+        resubmitLeft -= 1
+        updatePlainKey()
+        chainsInFlight += 1
         return PoppedChain(result, chain, writer.segments)
     }
 

@@ -10,6 +10,9 @@ public enum PopResult: Equatable, Sendable {
     case malformed(ChainFault)
     /// The chain needs the spill block and `spill` is nil. It stays in the ring; pop again when a block is free.
     case blocked
+    /// The IOTLB misses an address of the chain: it is in the view's `miss`. The chain stays in the ring, or in the inflight region; pop again
+    /// when the translation is there.
+    case missed
     /// The ring itself is corrupt: nothing was popped and nothing further can be. Stop this ring.
     case broken(RingFault)
 }

@@ -64,7 +64,8 @@ struct SegmentWriter {
         var address = address
         var rest = UInt64(size)
         while rest > 0 {
-            let piece = unsafe memory.prefix(address, rest)
+            // The readable part is settled when the first writable buffer comes.
+            let piece = unsafe memory.prefix(address, rest, for: writer.readableCount < 0 ? .read : .write)
             guard let start = piece.baseAddress else { return (writer, .malformed(.unmappedBuffer)) }
             if unsafe writer.cursor == writer.limit, let refusal = writer.spill() { return (writer, refusal) }
             unsafe writer.cursor.initialize(to: IOVector(base: start, length: piece.count))
@@ -140,7 +141,7 @@ extension DescriptorChain {
     init(_ handle: ChainHandle, onlyStatus status: UInt64?, _ memory: inout GuestMemoryView, _ segments: SegmentBuffer) {
         self.init()
         self.handle = handle
-        if let status, let place = unsafe memory.translate(status, 1), segments.capacity > 0 {
+        if let status, let place = unsafe memory.translate(status, 1, for: .write), segments.capacity > 0 {
             unsafe segments.base[0] = IOVector(base: place, length: 1)
             writableCount = 1
             writableLength = 1

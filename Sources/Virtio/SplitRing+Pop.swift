@@ -49,7 +49,7 @@ extension SplitRing {
         let popped = walk(first, ChainHandle(id: head), &memory, segments)
         chain = popped.chain
         segments = popped.segments
-        if case .blocked = popped.result { return .blocked }
+        if popped.stays { return popped.result }
         take(head)
         return popped.result
     }
@@ -86,7 +86,7 @@ extension SplitRing {
         let head = unsafe resubmitHeads[Int(resubmitEnd - resubmitLeft)]
         let first = unsafe MappedTable(base: descriptors).load(UInt32(head))
         let popped = walk(first, ChainHandle(id: head, isResubmitted: true), &memory, buffer)
-        if case .blocked = popped.result { return popped }
+        if popped.stays { return popped }
         resubmitLeft -= 1
         return popped
     }
@@ -108,6 +108,8 @@ extension SplitRing {
         if case .malformed(let fault) = result {
             if fault == .nestedIndirect, !allowsIndirect { result = .malformed(.indirectNotNegotiated) }
             chain = findStatus(handle, &memory, writer.segments)
+            // What cannot be looked up yet is no fault; nothing was taken.
+            if memory.miss != nil { result = .missed }
         }
         return PoppedChain(result, chain, writer.segments)
     }
@@ -156,4 +158,7 @@ struct PoppedChain {
         self.chain = chain
         self.segments = segments
     }
+
+    /// Whether the chain was not taken: it is popped again later.
+    @inlinable var stays: Bool { result == .blocked || result == .missed }
 }

@@ -103,7 +103,7 @@ final class SimulatedDevice: SessionDevice {
         case .call(let call): running[index]?.queue.replaceCall(call)
         case .kicked: heat(index)
         case .log(let log): running[index]?.queue.replaceLog(log)
-        case .error: break
+        case .error, .suspended, .denied: break
         }
         completion()
     }
@@ -143,6 +143,9 @@ final class SimulatedDevice: SessionDevice {
             return true
         case .failed(let reason):
             problem = "ring \(index) broke: \(reason)"
+            return false
+        case .missed(_, let miss):
+            problem = "ring \(index) misses \(miss), and there is no IOMMU"
             return false
         }
     }

@@ -58,6 +58,15 @@ import Virtio
                 #expect(row.served == "yes")
                 continue
             }
+            if request == .iotlbMessage {
+                frontend.device.offeredFeatures.insert(.accessPlatform)
+                frontend.send(.setFeatures, .u64(VirtioFeatures([.version1, .accessPlatform, .protocolFeatures]).rawValue))
+                let update = IOTLBMessage(
+                    iova: 0, size: 4096, frontendAddress: TestFrontend.frontendBase, permissions: 3, kind: .update)
+                #expect(frontend.ask(.iotlbMessage, .iotlb(update)) == 0)
+                #expect(row.served == "yes")
+                continue
+            }
             if request == .checkDeviceState {
                 let transfer = DeviceStateTransfer(direction: 0, phase: 0)
                 frontend.send(.setDeviceStateDescriptor, .deviceState(transfer), [try EventFD().descriptor])

@@ -26,6 +26,8 @@ final class TestDevice: SessionDevice {
         case stop(Int)
         case kick(Int, polled: Bool)
         case kicked(Int)
+        case suspended(Int)
+        case denied(Int, MemoryMiss)
         case call(Int, present: Bool)
         case error(Int, present: Bool)
         case log(Int, LogWay?)
@@ -106,6 +108,8 @@ final class TestDevice: SessionDevice {
             calls.append(.call(index, present: call != nil))
             configurations[index]?.call = call
         case .error(let error): calls.append(.error(index, present: error != nil))
+        case .suspended: calls.append(.suspended(index))
+        case .denied(let miss): calls.append(.denied(index, miss))
         case .kicked: calls.append(.kicked(index))
         case .log(let log):
             calls.append(.log(index, log.map(LogWay.init)))

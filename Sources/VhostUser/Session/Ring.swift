@@ -30,6 +30,10 @@ struct Ring {
     /// Why the device gave the ring up; it does not run again before it was stopped or reset.
     var breakage: String?
     var activity = Activity.idle
+    /// The access that a running ring waits with for a translation.
+    var miss: MemoryMiss?
+    /// A running ring's own areas have no translation: it is neither looked at nor written to.
+    var isSuspended = false
     var stopWaiters: [(RingBase) -> Void] = []
 
     /// Back to the initial state, except for what belongs to the connection: whom to signal; and where the ring stopped, if it is to be

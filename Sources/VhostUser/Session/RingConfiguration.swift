@@ -75,6 +75,10 @@ public enum RingChange {
     /// Writes to guest memory are logged otherwise from now on, or no more. Also for a ring that is being stopped: what is in flight on it
     /// still writes.
     case log(RingLog?)
+    /// The IOTLB has no translation of the ring's own areas any more: neither look at the ring nor write to it until `replaceMemory`.
+    case suspended
+    /// The front-end's IOMMU does not permit the access that the ring waits with: the request gets an error.
+    case denied(MemoryMiss)
 }
 
 /// How a ring's writes to guest memory are logged for a migration (specification, "Migration").

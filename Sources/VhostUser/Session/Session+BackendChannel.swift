@@ -17,6 +17,7 @@ extension Session {
         emit(.backendChannel(descriptor))
         flushConfigChange()
         flushCalls()
+        askAgain()
         acknowledge()
     }
 
@@ -48,6 +49,10 @@ extension Session {
     /// An answer came over the back-end channel. Answers come in the order of the requests; one that nobody waits for is ignored.
     public func receiveOnBackendChannel(_ message: Message) {
         let request = BackendRequest(rawValue: message.request)
+        if request == .iotlbMessage {
+            guard protocolFeatures.contains(.replyAck), case .u64(let value)? = try? message.decode(.u64) else { return }
+            return missWasAnswered(value)
+        }
         guard let request, let index = channel.unanswered.firstIndex(of: request) else { return }
         channel.unanswered.remove(at: index)
         if case .u64(let value)? = try? message.decode(.u64), value != 0 {
@@ -61,5 +66,6 @@ extension Session {
     public func backendChannelDidClose() {
         channel.isOpen = false
         channel.unanswered = []
+        iotlb.asked = []
     }
 }

@@ -43,6 +43,7 @@ extension Session {
         case (.setMemoryTable, .memoryTable(let regions)): try setMemoryTable(regions, descriptors)
         case (.addMemoryRegion, .memoryRegion(let region)): try addMemoryRegion(region, descriptors[0])
         case (.removeMemoryRegion, .memoryRegion(let region)): try removeMemoryRegion(region)
+        case (.iotlbMessage, .iotlb(let message)): try iotlbMessage(message)
         case (.getMemorySlotCount, _): answer(.u64(UInt64(limits.memoryRegionCountMax)))
         case (.setBackendChannel, _): try setBackendChannel(descriptors[0])
         case (.getConfig, .config(let access)): getConfig(access)
@@ -106,6 +107,8 @@ extension Session {
             // A base says something about one format only.
             for index in rings.indices { rings[index].base = nil }
         }
+        // The front-end says nothing of what its IOMMU takes back while the device stands still.
+        if rings.allSatisfy({ $0.activity == .idle }) { clearIOTLB() }
         let isFirst = !featuresAreSet
         features = wanted
         featuresAreSet = true

@@ -55,10 +55,19 @@ extension Session {
             if Self.isLoggingOff { return nil }
         #endif
         guard let log = logging.log else { return nil }
-        let usedAddress = rings[index].address.flatMap(Ring.usedLogAddress)
+        let usedAddress = rings[index].address.flatMap(Ring.usedLogAddress).map(logged)
         let logsBuffers = features.contains(.logAll)
         guard logsBuffers || usedAddress != nil else { return nil }
         return RingLog(log: log, logsBuffers: logsBuffers, usedAddress: usedAddress, notifier: logging.notifier)
+    }
+
+    /// The guest-physical address that a log address means: with an IOMMU QEMU gives the used ring's I/O virtual address, and looks for the
+    /// bits where that is in guest memory.
+    private func logged(_ address: UInt64) -> UInt64 {
+        guard usesIOTLB, let memory = ringMemory else { return address }
+        var view = memory.view
+        guard let place = unsafe view.translate(address, 1, for: .write) else { return address }
+        return unsafe memory.guestAddress(of: place) ?? address
     }
 
     /// Tells the device how rings log now; the completion comes when the data path of all of them does.

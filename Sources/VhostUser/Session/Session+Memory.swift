@@ -61,15 +61,18 @@ extension Session {
     /// Rings that run have to lie in the new memory too, and go on there. The old mappings go when the last user lets go of them.
     private func replaceTable(with table: MemoryTable) throws(Refusal) {
         var moved: [Int: RingAddresses] = [:]
-        for (index, ring) in rings.enumerated() where ring.activity == .running {
-            guard let memory = table.memory, let size = ring.size, let address = ring.address else {
-                throw Refusal(.memory, "ring \(index) runs in the memory that would go")
-            }
-            moved[index] = try locate(index, size, address, in: memory)
+        let translated = translations(over: table)
+        for (index, ring) in rings.enumerated() where ring.activity == .running && !ring.isSuspended {
+            let memory = translated?.snapshot ?? table.memory
+            guard let memory, let size = ring.size, let address = ring.address,
+                let addresses = try locate(index, size, address, in: memory)
+            else { throw Refusal(.memory, "ring \(index) runs in the memory that would go") }
+            moved[index] = addresses
         }
         memoryTable = table
+        if let translated { iotlb = translated }
         warnOfShortLog()
-        guard !moved.isEmpty, let memory = table.memory else {
+        guard !moved.isEmpty, let memory = ringMemory else {
             try startReadyRings()
             acknowledge()
             return

@@ -74,6 +74,8 @@ extension Session {
             rings[index].kick = nil
             rings[index].isPolled = false
             rings[index].breakage = nil
+            // From here on QEMU does not tell what its IOMMU takes back.
+            if usesIOTLB, rings.allSatisfy({ !$0.isStarted && $0.activity == .idle }) { clearIOTLB() }
             answer(.vringState(VringState(index: state.index, number: base.rawValue)))
         }
     }

@@ -34,6 +34,7 @@ public final class Session {
     var logging = SessionLog()
     var stateTransfer = SessionStateTransfer()
     var channel = BackendChannel()
+    var iotlb = SessionIOTLB()
     /// Between crosvm's SLEEP and WAKE.
     var isAsleep = false
 
@@ -85,6 +86,7 @@ public final class Session {
             memoryTable = MemoryTable()
             inflight = nil
             logging = SessionLog()
+            iotlb = SessionIOTLB()
             stateTransfer = SessionStateTransfer()
             channel = BackendChannel()
             completion()

@@ -15,6 +15,9 @@ public struct SessionLimits: Equatable, Sendable {
     /// Requests on the back-end channel that the front-end has not answered.
     public var unansweredRequestCountMax = 8
 
+    /// Translations of an IOMMU that are kept.
+    public var translationCountMax = 16384
+
     /// The defaults.
     public init() {}
 }

@@ -39,6 +39,11 @@ public final class BlockDriver {
     public private(set) var inflight: InflightHandover?
     /// The back-end channel, when it was opened.
     public private(set) var channel: BackendChannel?
+    /// What answers the back-end's misses while the rings run, with ``BlockDriverOptions/usesIOMMU``.
+    public private(set) var translations: TranslationServer?
+    private var iommu = IOMMU()
+    /// How far guest-physical addresses are above I/O virtual ones, so that a back-end that mixes them up is caught.
+    private static let tableOffset: UInt64 = 0x80_0000_0000
     /// When the connection in use was made, in nanoseconds of the monotonic clock.
     public private(set) var connectedAt: UInt64
     private var path: String?
@@ -89,6 +94,12 @@ public final class BlockDriver {
         do { memory = try DriverMemory(shared: options.memory ?? [Self.range(options)]) } catch {
             throw FrontendError(.memory, "cannot make guest memory: \(error)")
         }
+        if options.usesIOMMU {
+            memory.tableOffset = Self.tableOffset
+            for region in memory.regions {
+                iommu.map(iova: region.guestAddress, size: region.size, frontendAddress: region.frontendAddress)
+            }
+        }
         var queues: [any BlockRequestQueue] = []
         for _ in 0..<options.queueCount {
             switch options.layout.format {
@@ -123,6 +134,12 @@ public final class BlockDriver {
             }
             wanted.insert(.ringPacked)
         }
+        if options.usesIOMMU {
+            guard offered.contains(.accessPlatform) else {
+                throw FrontendError(.notOffered, "the back-end does not offer ACCESS_PLATFORM", hint: "go without the IOMMU")
+            }
+            wanted.insert(.accessPlatform)
+        }
         if options.layout.options.eventIndex { wanted.insert(.ringEventIndex) }
         if options.layout.options.indirect { wanted.insert(.ringIndirectDescriptors) }
         let chosen = offered.intersection(wanted)
@@ -136,7 +153,7 @@ public final class BlockDriver {
         try setStatus(DeviceStatus.acknowledge | DeviceStatus.driver)
         try connection.acknowledge(features)
         try setStatus(DeviceStatus.acknowledge | DeviceStatus.driver | DeviceStatus.featuresOK)
-        if options.usesBackendChannel, connection.protocolFeatures.contains(.backendChannel) {
+        if options.usesBackendChannel || options.usesIOMMU, connection.protocolFeatures.contains(.backendChannel) {
             channel = try connection.openBackendChannel()
         }
         if options.tracksInflight, connection.protocolFeatures.contains(.inflightSharedMemory) {
@@ -157,6 +174,19 @@ public final class BlockDriver {
             for index in endpoints.indices { try connection.kickRing(index) }
         }
         try setStatus(DeviceStatus.acknowledge | DeviceStatus.driver | DeviceStatus.featuresOK | DeviceStatus.driverOK)
+        guard options.usesIOMMU else { return }
+        guard let channel else {
+            throw FrontendError(.notOffered, "the back-end offers no back-end channel, on which it would tell misses")
+        }
+        translations = try TranslationServer(connection, channel, iommu)
+    }
+
+    /// The connection is the driver's thread's alone again; the mappings stay.
+    private func endTranslations() {
+        guard let server = translations else { return }
+        server.end()
+        iommu = server.iommu
+        translations = nil
     }
 
     /// Tells the back-end how far the driver is, when STATUS is negotiated.
@@ -175,6 +205,7 @@ public final class BlockDriver {
 
     /// Stops all rings with GET_VRING_BASE; `reconnect` or `resume` goes on from there.
     public func stop() throws(FrontendError) {
+        endTranslations()
         for index in endpoints.indices { stopped[index] = try connection.stopRing(index) }
     }
 
@@ -199,6 +230,7 @@ public final class BlockDriver {
     public func reconnect(timeoutNanoseconds: UInt64, willStart: () -> Void = {}) throws(FrontendError) {
         guard let path else { throw FrontendError(.connect, "the connection was handed over: there is no path to connect to again") }
         connection.close()
+        endTranslations()
         channel = nil
         let deadline = MonotonicClock.now() &+ timeoutNanoseconds
         while true {
@@ -234,5 +266,8 @@ public final class BlockDriver {
     public func refreshConfig() throws(FrontendError) { config = try connection.readBlockConfig() }
 
     /// Ends the connection.
-    public func close() { connection.close() }
+    public func close() {
+        connection.close()
+        endTranslations()
+    }
 }

@@ -50,7 +50,7 @@ extension FrontendConnection {
     public static func describe(_ index: Int, of memory: DriverMemory) -> MemoryRegionDescription {
         let region = memory.regions[index]
         return MemoryRegionDescription(
-            guestAddress: region.guestAddress, size: region.size, frontendAddress: region.frontendAddress,
+            guestAddress: region.guestAddress &+ memory.tableOffset, size: region.size, frontendAddress: region.frontendAddress,
             mapOffset: memory.fileOffsets[index])
     }
 
@@ -76,11 +76,11 @@ extension FrontendConnection {
         try tell(.setVringBase, .vringState(VringState(index: UInt32(index), number: base)))
     }
 
-    /// SET_VRING_ADDR with the ring's front-end addresses, or with GPA_ADDRESSES its guest-physical ones.
+    /// SET_VRING_ADDR with the ring's front-end addresses, or with GPA_ADDRESSES its guest-physical ones, or with ACCESS_PLATFORM I/O virtual ones.
     ///
     /// - Parameter isLogged: VHOST_VRING_F_LOG: writes to the ring are to be in the dirty log, at the guest address of its device area.
     public func setRingAddress(_ index: Int, _ area: DriverRingArea, isLogged: Bool = false) throws(FrontendError) {
-        let isGuestPhysical = protocolFeatures.contains(.guestPhysicalAddresses)
+        let isGuestPhysical = protocolFeatures.contains(.guestPhysicalAddresses) || features.contains(.accessPlatform)
         let place = { (part: SharedBuffer) in isGuestPhysical ? part.guestAddress : part.frontendAddress }
         let address = VringAddress(
             index: UInt32(index), flags: isLogged ? VringAddress.logFlag : 0, descriptor: place(area.descriptors),

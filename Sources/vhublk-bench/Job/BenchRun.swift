@@ -47,6 +47,7 @@ struct BenchRun {
         driver.patienceNanoseconds = 2_000_000_000
         driver.waitsForBackend = options.device.reconnect
         driver.tracksInflight = options.device.inflight == .on
+        driver.usesIOMMU = options.device.iommu
         driver.layout = BlockQueueLayout(
             ringSize: try RunPlan.ringSize(options), format: options.device.packed ? .packed : .split,
             options: DriverRingOptions(

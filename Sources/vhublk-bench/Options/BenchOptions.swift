@@ -85,6 +85,9 @@ struct DeviceOptions: ParsableArguments {
         help: ArgumentHelp("Entries of each ring; what the depth needs, at least 128, by default.", valueName: "number"))
     var queueSize: Int?
 
+    @Flag(help: "Go through an IOMMU: rings and buffers have I/O virtual addresses, which the back-end has to ask for.")
+    var iommu = false
+
     @Option(
         name: .customLong("segment-bytes"),
         help: ArgumentHelp("Cut the data of a request into segments of this many bytes.", valueName: "size"))

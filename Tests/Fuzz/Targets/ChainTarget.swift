@@ -236,6 +236,7 @@ private final class ChainRun<Ring: Virtqueue> {
         guard !isBroken else { return }
         switch core.take() {
         case .taken(let count): try FuzzFailure.require(count <= 128, "\(count) chains in one batch")
+        case .missed(_, let miss): throw FuzzFailure("a miss of \(miss) without an IOMMU")
         case .failed(let reason):
             isBroken = true
             try FuzzFailure.require(!isHonest, "an honest driver's ring is given up: \(reason)")
