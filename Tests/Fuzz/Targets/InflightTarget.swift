@@ -142,7 +142,7 @@ private final class InflightRun<Ring: Virtqueue> {
         case .broken(let fault):
             try FuzzFailure.require(!isHonest, "an honest driver's ring is given up: \(fault)")
             return false
-        case .empty, .blocked: return false
+        case .empty, .blocked, .missed: return false
         }
     }
 

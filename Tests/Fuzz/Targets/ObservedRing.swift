@@ -46,7 +46,7 @@ struct ObservedRing<Ring: Virtqueue>: Virtqueue {
         let result = ring.pop(&memory, &segments, &chain)
         switch result {
         case .chain, .malformed: journal.popped(chain.handle)
-        case .empty, .blocked, .broken: break
+        case .empty, .blocked, .missed, .broken: break
         }
         return result
     }
