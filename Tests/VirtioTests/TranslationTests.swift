@@ -21,6 +21,7 @@ import Virtio
         let memory = try TestMemory(size: 0x1_0000)
         let merged = snapshot(memory, [(0x7000, 0x1000, .readWrite), (0x8000, 0x2000, .readWrite)])
         #expect(merged.regionCount == 1)
+        defer { withExtendedLifetime(merged) {} }
         var view = merged.view
         #expect(unsafe view.translate(0x7ff0, 32, for: .write) == memory.base + 0x1ff0)
         #expect(snapshot(memory, [(0x7000, 0x1000, .readWrite), (0x8000, 0x3000, .readWrite)]).regionCount == 2)
@@ -34,7 +35,10 @@ import Virtio
     @Test("A look-up that finds nothing, or not the permission, is a miss; one that was denied is not any more")
     func misses() throws {
         let memory = try TestMemory(size: 0x1_0000)
-        var view = snapshot(memory, [(0x7000, 0x1000, .read)]).view
+        let table = snapshot(memory, [(0x7000, 0x1000, .read)])
+        // A view keeps nothing alive.
+        defer { withExtendedLifetime(table) {} }
+        var view = table.view
         #expect(unsafe view.translate(0x7010, 16) != nil && view.miss == nil)
         #expect(unsafe view.translate(0x7010, 16, for: .write) == nil)
         #expect(view.miss == MemoryMiss(address: 0x7010, access: .write))
@@ -74,6 +78,7 @@ import Virtio
         var missed: [MemoryMiss?] = []
         for (iova, access) in [(UInt64(0x1000), MemoryAccess.read), (0x2000, .read), (0x2000, .write), (0x3000, .write)] {
             let current = snapshot(memory, pages)
+            defer { withExtendedLifetime(current) {} }
             fixture.view = current.view
             #expect(fixture.pop() == .missed)
             #expect(fixture.ring.base == RingBase(split: 0) && fixture.ring.inFlightCount == 0, "nothing was taken")
@@ -87,6 +92,7 @@ import Virtio
                 MemoryMiss(address: 0x2000, access: .write), MemoryMiss(address: 0x3000, access: .write),
             ])
         let complete = snapshot(memory, pages)
+        defer { withExtendedLifetime(complete) {} }
         fixture.view = complete.view
         #expect(fixture.pop() == .chain)
         #expect(fixture.pieces == [Piece(0x2000, 16), Piece(0x3000, 512), Piece(0x4000, 1)])
@@ -108,11 +114,13 @@ import Virtio
         }
         memory.store(UInt16(1), 0x9002)
         let partial = snapshot(memory, [(0x1000, 0x2000, .read), (0x2000, 0x3000, .read)])
+        defer { withExtendedLifetime(partial) {} }
         fixture.view = partial.view
         fixture.view.denied = MemoryMiss(address: 0x2000, access: .write)
         #expect(fixture.pop() == .missed)
         #expect(fixture.view.miss == MemoryMiss(address: 0x3000, access: .write))
         let complete = snapshot(memory, [(0x1000, 0x2000, .read), (0x2000, 0x3000, .read), (0x3000, 0x4000, .write)])
+        defer { withExtendedLifetime(complete) {} }
         fixture.view = complete.view
         fixture.view.denied = MemoryMiss(address: 0x2000, access: .write)
         #expect(fixture.pop() == .malformed(.unmappedBuffer))
