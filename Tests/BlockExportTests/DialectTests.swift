@@ -86,4 +86,34 @@ import Virtio
         driver.close()
         try await served.stop()
     }
+
+    /// crosvm saves a device and goes on with it on another connection, with the same guest memory.
+    @Test(arguments: [false, true])
+    func crosvmMovesTheDevice(isPacked: Bool) async throws {
+        let first = try await ServedExport.start { $0.serial = "crosvm" }
+        let second = try await ServedExport.start { $0.serial = "crosvm" }
+        let driver = try BlockDriver(path: first.path, options: BlockDriver.options(isPacked: isPacked))
+        for _ in 0..<20 { #expect(try #require(driver.request(.read, length: 512)).status == .ok) }
+        #expect(try driver.connection.sleep())
+        let snapshot = try #require(try driver.connection.snapshot())
+        // What comes while it is being moved is found by the next device.
+        #expect(driver.submitRead(slot: 0, length: 512))
+        driver.queues[0].flushSubmissions()
+        let other = try FrontendConnection(path: second.path)
+        try other.open()
+        try other.acknowledge(driver.features)
+        try other.setMemory(driver.memory)
+        let endpoint = driver.queues[0].endpoint
+        try other.setCall(0, endpoint.call)
+        #expect(try other.sleep())
+        #expect(try other.restore(snapshot, kicks: [try #require(endpoint.kick)]))
+        #expect(reap(driver) == nil, "asleep")
+        #expect(try other.wake())
+        #expect(try #require(driver.next()).status == .ok)
+        for _ in 0..<20 { #expect(try #require(driver.request(.read, length: 512)).status == .ok) }
+        other.close()
+        driver.close()
+        try await first.stop()
+        try await second.stop()
+    }
 }

@@ -21,9 +21,16 @@ import Virtio
         case .inflight: .inflight(InflightDescription(size: 4096, offset: 0, queueCount: 1, queueSize: 1))
         case .deviceState: .deviceState(DeviceStateTransfer(direction: 0, phase: 0))
         case .uuid: .uuid([UInt8](repeating: 1, count: 16))
-        default: .opaque([1, 2, 3])
+        default: .opaque(request == .crosvmRestore ? freshSnapshot : [1, 2, 3])
         }
     }
+
+    /// What a session that nothing was done with answers to SNAPSHOT, without the byte in front.
+    static let freshSnapshot: [UInt8] = {
+        let frontend = TestFrontend()
+        frontend.negotiate()
+        return Array(frontend.send(.crosvmSnapshot).first?.payload.dropFirst() ?? [])
+    }()
 
     static func descriptors(_ request: FrontendRequest) throws -> [FileDescriptor] {
         let range = request.shape.descriptorCount
@@ -37,7 +44,7 @@ import Virtio
         .setVringKick, .setVringCall, .setVringError, .getProtocolFeatures, .setProtocolFeatures, .getQueueCount, .setVringEnable,
         .setBackendChannel, .getConfig, .setConfig, .resetDevice, .getMemorySlotCount, .addMemoryRegion, .setStatus, .getStatus,
         .getInflightDescriptor, .setInflightDescriptor, .vringKick, .getSharedMemoryConfig, .crosvmSleep, .crosvmWake,
-        .crosvmGetSharedMemoryRegions,
+        .crosvmSnapshot, .crosvmRestore, .crosvmGetSharedMemoryRegions,
         .getInflightDescriptor, .setInflightDescriptor, .setLogBase, .setLogDescriptor,
         .setDeviceStateDescriptor,
     ]
@@ -89,6 +96,7 @@ import Virtio
         let replies = frontend.send(request, Self.payload(request), try Self.descriptors(request), needReply: true)
         let always: Set<FrontendRequest> = [
             .getFeatures, .getProtocolFeatures, .getVringBase, .getQueueCount, .crosvmSleep, .crosvmWake, .crosvmGetSharedMemoryRegions,
+            .crosvmSnapshot, .crosvmRestore,
         ]
         // SET_PROTOCOL_FEATURES above sets REPLY_ACK, and asks for its own answer with it.
         #expect(replies.count == (always.contains(request) || request == .setProtocolFeatures ? 1 : 0))
@@ -108,8 +116,8 @@ import Virtio
         }
     }
 
-    /// Config messages have no length of their own: `ConfigTests` has theirs.
-    static let fixedLength = FrontendRequest.allCases.filter { served.contains($0) && $0.shape.payload != .config }
+    /// Config messages have no length of their own, nor has RESTORE: `ConfigTests` and `CrosvmTests` have theirs.
+    static let fixedLength = FrontendRequest.allCases.filter { served.contains($0) && ![.config, .opaque].contains($0.shape.payload) }
 
     @Test("A payload one byte short or long is refused and changes nothing", arguments: fixedLength)
     func lengths(request: FrontendRequest) throws {

@@ -200,6 +200,47 @@ import Virtio
         #expect(script.frontend.device.configurations[0]?.base == RingBase(split: 9))
     }
 
+    /// devices/src/virtio/vhost/user/vmm of the time between SLEEP and DEVICE_STATE: the virtual machine is put to sleep, saved, and another
+    /// process goes on with it, where the device was made to sleep before it ever ran.
+    @Test("crosvm: sleep, snapshot and wake; restore in another process and wake")
+    func crosvmSnapshot() throws {
+        func connect() throws -> Script {
+            let script = Script(frontend: TestFrontend(queueCount: 1))
+            script.tell(.setOwner)
+            _ = try script.get(.getFeatures)
+            script.tell(.setFeatures, .u64(VirtioFeatures([.version1, .protocolFeatures]).rawValue))
+            _ = try script.get(.getProtocolFeatures)
+            script.tell(.setProtocolFeatures, .u64(ProtocolFeatures([.multiQueue, .config, .backendChannel]).rawValue))
+            script.tell(.setBackendChannel, .none, try script.event())
+            #expect(try script.get(.crosvmGetSharedMemoryRegions) == .u64(0))
+            return script
+        }
+        let first = try connect()
+        first.tell(.setMemoryTable, .memoryTable([TestFrontend.region()]), try first.event())
+        first.tell(.setVringSize, first.state(0, 64))
+        first.tell(.setVringAddress, .vringAddress(TestFrontend.address(0)))
+        first.tell(.setVringBase, first.state(0, 0))
+        first.tell(.setVringCall, .vringDescriptor(.init(index: 0, hasDescriptor: true)), try first.event())
+        first.tell(.setVringKick, .vringDescriptor(.init(index: 0, hasDescriptor: true)), try first.event())
+        first.tell(.setVringEnable, first.state(0, 1))
+        #expect(first.runningRings() == [0])
+        first.frontend.device.bases[0] = RingBase(split: 9)
+        #expect(try first.get(.crosvmSleep) == .opaque([1]))
+        guard case .opaque(let saved) = try first.get(.crosvmSnapshot), saved.first == 1 else { throw TestFailure() }
+        #expect(try first.get(.crosvmWake) == .opaque([1]))
+        #expect(first.runningRings() == [0])
+
+        let second = try connect()
+        #expect(try second.get(.crosvmSleep) == .opaque([1]))
+        second.tell(.setMemoryTable, .memoryTable([TestFrontend.region(frontend: 1 << 40)]), try second.event())
+        second.tell(.setVringCall, .vringDescriptor(.init(index: 0, hasDescriptor: true)), try second.event())
+        let restored = second.frontend.send(.crosvmRestore, .opaque(Array(saved.dropFirst())), try second.event())
+        #expect(restored.map(\.payload) == [[1]])
+        #expect(try second.get(.crosvmWake) == .opaque([1]))
+        #expect(second.runningRings() == [0])
+        #expect(second.frontend.device.configurations[0]?.base == RingBase(split: 9))
+    }
+
     @Test("Cloud Hypervisor: config at 0x100, RESET_OWNER at a reset, the owner set again")
     func cloudHypervisor() throws {
         let script = Script(frontend: TestFrontend(queueCount: 2))

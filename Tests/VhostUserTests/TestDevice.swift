@@ -136,5 +136,13 @@ final class TestDevice: SessionDevice {
         if calls.contains(.transfer(saves: true)) || calls.contains(.transfer(saves: false)) { calls.append(.cancelTransfer) }
     }
 
+    var state: [UInt8] = []
+
+    func restore(_ state: [UInt8]) -> String? {
+        guard stateFailure == nil else { return stateFailure }
+        self.state = state
+        return nil
+    }
+
     func resetDevice() { calls.append(.reset) }
 }

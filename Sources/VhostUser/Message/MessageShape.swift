@@ -97,7 +97,8 @@ extension FrontendRequest {
         case .closeCryptoSession: MessageShape(.u64, gate: .negotiated(.cryptoSession))
         case .getSharedObject: MessageShape(.uuid, answer: .always(.none), gate: .negotiated(.sharedObject))
         case .crosvmRestore: MessageShape(.opaque, descriptors: 0...MessageLimits.descriptorCountMax, answer: .always(.opaque))
-        case .crosvmSleep, .crosvmWake, .crosvmSnapshot, .crosvmGetSharedMemoryRegions: MessageShape(.none, answer: .always(.opaque))
+        case .crosvmGetSharedMemoryRegions: MessageShape(.none, answer: .always(.u64))
+        case .crosvmSleep, .crosvmWake, .crosvmSnapshot: MessageShape(.none, answer: .always(.opaque))
         default: MessageShape(.none, descriptors: 1...1)
         }
     }

@@ -32,4 +32,16 @@ struct MemoryTable {
 
     /// Bytes of all regions.
     var byteCount: UInt64 { entries.reduce(0) { $0 &+ $1.description.size } }
+
+    /// Where the guest sees what the front-end has at `address`; nil when that is in no region.
+    func guestAddress(ofFrontend address: UInt64) -> UInt64? {
+        let region = entries.lazy.map(\.description).first { address >= $0.frontendAddress && address - $0.frontendAddress < $0.size }
+        return region.map { $0.guestAddress + (address - $0.frontendAddress) }
+    }
+
+    /// Where the front-end has what the guest sees at `address`; nil when that is in no region.
+    func frontendAddress(ofGuest address: UInt64) -> UInt64? {
+        let region = entries.lazy.map(\.description).first { address >= $0.guestAddress && address - $0.guestAddress < $0.size }
+        return region.map { $0.frontendAddress + (address - $0.guestAddress) }
+    }
 }

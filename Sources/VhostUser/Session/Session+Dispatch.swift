@@ -54,7 +54,10 @@ extension Session {
         case (.setInflightDescriptor, .inflight(let given)): try setInflightDescriptor(given, descriptors[0])
         // A disk has no shared memory regions.
         case (.getSharedMemoryConfig, _): answer(.sharedMemoryConfig(SharedMemoryConfig(sizes: [])))
-        case (.crosvmGetSharedMemoryRegions, _): answer(.opaque([]))
+        // Their number as a u64, and none follows.
+        case (.crosvmGetSharedMemoryRegions, _): answer(.u64(0))
+        case (.crosvmSnapshot, _): snapshot()
+        case (.crosvmRestore, .opaque(let bytes)): restore(bytes, descriptors)
         case (.crosvmSleep, _): sleep()
         case (.crosvmWake, _): wake()
         case (.setLogBase, .log(let description)): try setLogBase(description, descriptors[0])

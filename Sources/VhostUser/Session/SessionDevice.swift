@@ -46,6 +46,19 @@ public protocol SessionDevice: AnyObject {
     /// Nobody waits for the transfer any more; its completion may be left out.
     func cancelStateTransfer()
 
+    /// What the device remembers beside its rings and its data, as bytes for `restore`: crosvm's SNAPSHOT. A few hundred at most.
+    var state: [UInt8] { get }
+    /// Makes `state`, which another device of the kind wrote, its own; nil, or the reason why it cannot be used. No ring runs.
+    func restore(_ state: [UInt8]) -> String?
+
     /// RESET_DEVICE, or status 0: back to the initial state. No ring runs.
     func resetDevice()
+}
+
+/// A device that remembers nothing beside its rings and its data.
+extension SessionDevice {
+    /// Nothing.
+    public var state: [UInt8] { [] }
+    /// Takes nothing.
+    public func restore(_ state: [UInt8]) -> String? { state.isEmpty ? nil : "this device has none" }
 }

@@ -73,6 +73,17 @@ extension FrontendConnection {
     /// RESET_DEVICE.
     public func resetDevice() throws(FrontendError) { try tell(.resetDevice) }
 
+    /// RESET_OWNER: disables all rings.
+    public func resetOwner() throws(FrontendError) { try tell(.resetOwner) }
+
+    /// GET_SHMEM_CONFIG: the sizes of the device's shared memory regions, 0 for those it does not have.
+    public func sharedMemoryConfig() throws(FrontendError) -> SharedMemoryConfig {
+        guard case .sharedMemoryConfig(let config) = try ask(.getSharedMemoryConfig).payload else {
+            preconditionFailure("the shape says what the answer is")
+        }
+        return config
+    }
+
     /// Opens the back-end channel (SET_BACKEND_REQ_FD).
     public func openBackendChannel() throws(FrontendError) -> BackendChannel {
         let (own, other): (FileDescriptor, FileDescriptor)
@@ -98,6 +109,23 @@ public final class BackendChannel {
     /// The next request; nil when none came in time. With need_reply the caller owes `reply`.
     public func receive(timeoutNanoseconds: UInt64) throws(FrontendError) -> Message? {
         try socket.receive(until: MonotonicClock.now() &+ timeoutNanoseconds)
+    }
+
+    /// The next request, read; nil when none came in time. `message` is what to give `reply`, which it owes if `needsReply`.
+    ///
+    /// - Throws: ``FrontendError`` of kind `.protocolViolation` for an id that no request has, or a payload of another form.
+    public func receiveRequest(
+        timeoutNanoseconds: UInt64
+    ) throws(FrontendError) -> (request: BackendRequest, payload: Payload, message: Message)? {
+        guard let message = try receive(timeoutNanoseconds: timeoutNanoseconds) else { return nil }
+        guard let request = BackendRequest(rawValue: message.request), !message.isReply else {
+            throw FrontendError(.protocolViolation, "the back-end sent message \(message.request), which is no request of a back-end")
+        }
+        do {
+            return (request, try message.decode(request.shape.payload), message)
+        } catch {
+            throw FrontendError(.protocolViolation, "the back-end's \(request.name) is malformed: \(error)")
+        }
     }
 
     /// Answers a request, 0 for success.
