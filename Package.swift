@@ -87,7 +87,9 @@ let package = Package(
         tests("BlockExportTests", ["BlockExport", "BlockIO", "VhostUser", "VhostUserFrontend", "Virtio", "LinuxSystem", "TestSupport"]),
         tests("VhostUserFrontendTests", ["VhostUserFrontend", "vhublk-bench", "VhostUser", "Virtio", "LinuxSystem", argumentParser]),
         tests("ControlAPITests", ["ControlAPI"]),
-        tests("DaemonTests", ["Daemon", "ControlAPI", "BlockExport", "VhostUserFrontend", "LinuxSystem", "CLinux", "TestSupport"]),
+        tests(
+            "DaemonTests",
+            ["Daemon", "ControlAPI", "BlockExport", "VhostUser", "VhostUserFrontend", "LinuxSystem", "CLinux", "TestSupport"]),
         fuzzers,
         tests("TidyTests", []),
         tests("IntegrationTests", ["ControlAPI", "LinuxSystem", "VhostUserFrontend", subprocess]),

@@ -142,9 +142,11 @@ package final class Disk: Sendable {
     }
 
     /// Makes the disk `bytes` long, or with nil takes over the size the backing has now. Blocks: not for the control thread.
-    package func resize(to bytes: UInt64?) throws(ExportError) -> UInt64 {
+    ///
+    /// - Parameter force: cuts data off.
+    package func resize(to bytes: UInt64?, force: Bool = false) throws(ExportError) -> UInt64 {
         do {
-            if let bytes { try backing.resize(to: bytes) }
+            if let bytes { try backing.resize(to: bytes, force: force) }
             let size = try backing.refreshSize()
             state.withLock { $0.bytes = size }
             changed()

@@ -51,7 +51,17 @@ extension Export {
         return ExportStatus.Frontend(
             processID: connection.peer?.process, features: session.features.rawValue, featureNames: session.features.bitNames,
             protocolFeatureNames: session.protocolFeatures.bitNames, regionCount: session.memoryRegionCount,
-            memoryBytes: session.memoryByteCount, deviceStatus: session.protocolFeatures.contains(.status) ? session.deviceStatus : nil)
+            memoryBytes: session.memoryByteCount, deviceStatus: session.protocolFeatures.contains(.status) ? session.deviceStatus : nil,
+            logBytes: session.logByteCount, activities: Self.activities(of: session))
+    }
+
+    /// What a session does besides serving requests. A new kind of activity has its word here.
+    private static func activities(of session: SessionStatus) -> [String] {
+        var words: [String] = []
+        if session.isLogging { words.append("logging") }
+        if session.isAsleep { words.append("asleep") }
+        if session.isMovingState { words.append("moving state") }
+        return words
     }
 
     private func status(of queue: ExportQueue) -> ExportStatus.Queue {
@@ -59,8 +69,10 @@ extension Export {
         let oldest = queue.counters.read(.oldestStart)
         let inFlight = Int(queue.counters.read(.inFlight))
         let now = MonotonicClock.now()
+        let ring = connection?.session.status.rings[queue.identity.index]
         return ExportStatus.Queue(
-            index: queue.identity.index, state: queue.stateText, size: running?.ringSize ?? 0,
+            index: queue.identity.index, state: queue.stateText, size: running?.ringSize ?? ring?.size ?? 0,
+            isStarted: ring?.isStarted ?? false, isEnabled: ring?.isEnabled ?? false,
             format: running.map { $0.isPacked ? "packed" : "split" } ?? "", cpu: running?.poller.cpu, node: running?.poller.node,
             memoryNode: running?.memoryNode, crossesNodes: running?.place.crossesNodes ?? [], inFlight: inFlight,
             held: Int(queue.counters.read(.held)),

@@ -18,6 +18,7 @@ public final class Export {
     var disk: Disk { device.disk }
     private var listener: ExportListener?
     private(set) var connection: ExportConnection?
+    private var sizeWatch: SizeWatch?
     /// A front-end that came while the last one's rings were still being stopped.
     private var next: FileDescriptor?
     private var isShutDown = false
@@ -50,6 +51,18 @@ public final class Export {
         }
         device.onStall = { [weak self] queue in self?.frontendStalled(queue) }
         device.onRingFailure = { [weak self] index, reason in self?.connection?.session.ringDidBreak(index, reason: reason) }
+        watchSize()
+    }
+
+    /// A block device that grew underneath is noticed by itself.
+    private func watchSize() {
+        sizeWatch = SizeWatch(disk) { [weak self] in
+            do throws(ExportError) {
+                try await self?.resize(to: nil)
+            } catch {
+                self?.tell(.notice("the backing has another size, which cannot be taken over: \(error)"))
+            }
+        }
     }
 
     /// Opens the socket, or takes the inherited descriptor: front-ends can connect from now on.
@@ -189,6 +202,7 @@ public final class Export {
                 hint: "stop the virtual machine, or delete with --force")
         }
         isShutDown = true
+        sizeWatch?.end()
         next = nil
         stopListening()
         await connection?.close(reason: "the export was removed")
@@ -209,10 +223,11 @@ public final class Export {
     /// Moves those of its queues to other pollers that are better there; returns which, and to what CPU.
     public func rebalance() async -> [(index: Int, cpu: Int)] { await device.rebalance() }
 
-    /// Gives the disk another size in bytes (nil: the size that a block device or file has now) and tells the guest.
-    public func resize(to bytes: UInt64?) async throws(ExportError) {
+    /// Gives the disk another size in bytes (nil: the size that a block device or file has now) and tells the guest. A file that holds data
+    /// beyond the new end is cut only with `force`.
+    public func resize(to bytes: UInt64?, force: Bool = false) async throws(ExportError) {
         let disk = disk
-        let size = try await Worker.run { () throws(ExportError) in try disk.resize(to: bytes) }
+        let size = try await Worker.run { () throws(ExportError) in try disk.resize(to: bytes, force: force) }
         if case .null = configuration.backing { configuration.backing = .null(size: size) }
         connection?.session.configDidChange()
         tell(.resized(bytes: size))

@@ -27,6 +27,9 @@ final class ExportDevice: @ControlActor SessionDevice {
     var cpuByHand: [Int: Int] = [:]
     /// Says, once, that requests are held.
     private let holdWatch: HoldWatch
+    /// What was told of features: none at the beginning, and after a reset.
+    private var negotiated: VirtioFeatures = []
+    private var wasMigrating = false
 
     init(
         _ configuration: ExportConfiguration, disk: Disk, pollers: PollerGroup, tell: @escaping @ControlActor (ExportEvent) -> Void
@@ -63,7 +66,11 @@ final class ExportDevice: @ControlActor SessionDevice {
     }
 
     func featuresDidChange(_ features: VirtioFeatures) {
-        if !features.isEmpty { tell(.negotiated(features: features.rawValue)) }
+        let isMigrating = features.contains(.logAll)
+        let others = features.subtracting(.logAll)
+        if isMigrating != wasMigrating { tell(.migrating(isMigrating)) }
+        if !features.isEmpty, others != negotiated { tell(.negotiated(features: features.rawValue, names: features.bitNames)) }
+        (wasMigrating, negotiated) = (isMigrating, others)
     }
 
     /// The session remembers it; nothing here depends on it.
@@ -77,11 +84,12 @@ final class ExportDevice: @ControlActor SessionDevice {
                 queue.identity, cpus: cpuByHand[index].map { [$0] } ?? configuration.cpus, memoryNode: memoryNode,
                 backingNode: disk.backing.node, isByHand: cpuByHand[index] != nil,
                 onStall: { [weak self] in self?.tellStalls(index) })
-            let setup = QueueSetup(
+            var setup = QueueSetup(
                 identity: queue.identity, ring: ring, disk: disk, counters: queue.counters, pollMode: configuration.pollMode,
                 errorPolicy: configuration.errorPolicy,
                 onFailure: { [weak self] reason in ControlActor.post { self?.ringFailed(index, reason) } },
                 onHold: { [weak self] change in ControlActor.post { self?.holdWatch.note(change, queue: index) } })
+            setup.onRecovery = { [weak self] count in ControlActor.post { self?.tell(.recovered(queue: index, requests: count)) } }
             queue.start(setup, on: poller, place: place, memoryNode: memoryNode, waitsForLock: true)
             ringErrors[index] = ring.error
             lock.take(for: index) { [weak self] error in
@@ -158,10 +166,23 @@ final class ExportDevice: @ControlActor SessionDevice {
             do throws(DeviceStateError) {
                 let bytes = try result.get()
                 if !saves { try disk.restore(bytes) }
+                tell(.stateMoved(isLoaded: !saves))
                 completion.value(nil)
             } catch {
                 completion.value(error.reason)
             }
+        }
+    }
+
+    var state: [UInt8] { disk.deviceState.encoded }
+
+    func restore(_ state: [UInt8]) -> String? {
+        do throws(DeviceStateError) {
+            try disk.restore(state)
+            tell(.stateMoved(isLoaded: true))
+            return nil
+        } catch {
+            return error.reason
         }
     }
 

@@ -73,6 +73,10 @@ public struct ExportStatus: Sendable {
         public var memoryBytes: UInt64
         /// The virtio device status byte, when the front-end sends it.
         public var deviceStatus: UInt8?
+        /// Bytes of the dirty log that it gave, or nil before.
+        public var logBytes: UInt64?
+        /// What is being done besides serving, in words, such as `logging`: a migration's steps.
+        public var activities: [String]
     }
 
     /// One queue.
@@ -83,6 +87,10 @@ public struct ExportStatus: Sendable {
         public var state: String
         /// Ring entries, or 0 before the front-end told.
         public var size: Int
+        /// Between SET_VRING_KICK and GET_VRING_BASE.
+        public var isStarted: Bool
+        /// SET_VRING_ENABLE, or SET_FEATURES without protocol features.
+        public var isEnabled: Bool
         /// `split` or `packed`.
         public var format: String
         /// The CPU of its poller while running.

@@ -24,6 +24,8 @@ package struct QueueSetup: @unchecked Sendable {
     var onFailure: @Sendable (String) -> Void
     /// Tells the control thread that requests are held, or no more; called on the poller.
     var onHold: @Sendable (HoldChange) -> Void
+    /// Tells the control thread how many requests that were left in flight are done again; called on the poller.
+    var onRecovery: @Sendable (Int) -> Void = { _ in }
 
     package init(
         identity: QueueIdentity, ring: RingConfiguration, disk: Disk, counters: QueueCounters, pollMode: PollMode,

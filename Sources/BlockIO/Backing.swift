@@ -173,7 +173,9 @@ public final class Backing: Sendable {
 
     /// Changes the size to `newSize` bytes: of a file by extending (sparsely) or cutting it, of a null disk at once. A block device is
     /// resized elsewhere; for one this succeeds when it has become at least that large.
-    public func resize(to newSize: UInt64) throws(BackingError) {
+    ///
+    /// - Parameter force: cuts a file although it holds data beyond the new end.
+    public func resize(to newSize: UInt64, force: Bool = false) throws(BackingError) {
         let name = spec.description
         guard newSize >= UInt64(blockSize), newSize % UInt64(blockSize) == 0 else {
             throw BackingError(.badSize, path: name, "\(newSize) bytes are not a multiple of the block size \(blockSize)")
@@ -182,6 +184,7 @@ public final class Backing: Sendable {
             switch kind {
             case .null: sizeNow.store(newSize, ordering: .relaxed)
             case .regularFile:
+                if !force { try refuseCut(at: newSize) }
                 try descriptor?.truncate(to: newSize)
                 try refreshSize()
             case .blockDevice:
@@ -199,5 +202,17 @@ public final class Backing: Sendable {
         } catch {
             fatalError("no other error is thrown above: \(error)")
         }
+    }
+
+    /// Refuses to cut data off. What was never written, or was discarded, is a hole and no data; where the file system knows no holes
+    /// everything is data.
+    private func refuseCut(at newSize: UInt64) throws(BackingError) {
+        guard let descriptor, newSize < size, let offset = Int64(exactly: newSize) else { return }
+        let place = clinux_next_data(descriptor.rawValue, offset)
+        guard place != -Int64(ENXIO) else { return }
+        let state = place < 0 ? "may be in use" : "are in use from byte \(place) on"
+        throw BackingError(
+            .badSize, path: spec.description, "the last \(size - newSize) bytes of \(spec), which would be cut off, \(state)",
+            hint: "make the guest's file systems and partitions smaller and discard the rest, or cut it off with --force")
     }
 }

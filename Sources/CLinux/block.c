@@ -57,6 +57,11 @@ int clinux_punch_hole(int fd, int64_t offset, int64_t length) {
     return repeat_fallocate(fd, FALLOC_FL_PUNCH_HOLE, offset, length);
 }
 
+int64_t clinux_next_data(int fd, int64_t offset) {
+    off_t place = lseek(fd, offset, SEEK_DATA);
+    return place < 0 ? -errno : place;
+}
+
 int clinux_zero_range(int fd, int64_t offset, int64_t length) {
     return repeat_fallocate(fd, FALLOC_FL_ZERO_RANGE, offset, length);
 }

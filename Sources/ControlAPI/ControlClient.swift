@@ -11,6 +11,8 @@ public final class ControlClient {
     private let socket: FileDescriptor
     private var received: [UInt8] = []
     private var nextID: Int64 = 1
+    /// Events that came while an answer was waited for.
+    private var events: [EventInfo] = []
 
     /// Why a call has no answer.
     public enum Failure: Error, Equatable, CustomStringConvertible {
@@ -97,12 +99,42 @@ public final class ControlClient {
 
     private func receiveAnswer(to id: RPCIdentifier, deadline: UInt64) throws -> JSONValue {
         while true {
-            guard let response = RPCResponse(line: try receiveLine(deadline: deadline)) else {
-                throw Failure.broken(path: path, reason: "the answer is not JSON-RPC")
+            let line = try receiveLine(deadline: deadline)
+            guard let response = RPCResponse(line: line) else {
+                guard let event = Self.event(line) else { throw Failure.broken(path: path, reason: "the answer is not JSON-RPC") }
+                events.append(event)
+                continue
             }
             // The daemon answers a line that it cannot read, and a peer that it turns away, with id null.
             if response.id == id || response.id == .null { return try response.outcome.get() }
         }
+    }
+
+    /// The next event after a call of ``EventsSubscribe``; nil when none came before the deadline, a time of the monotonic clock.
+    public func nextEvent(deadline: UInt64) throws(Failure) -> EventInfo? {
+        if !events.isEmpty { return events.removeFirst() }
+        do {
+            guard received.contains(UInt8(ascii: "\n")) || MonotonicClock.now() < deadline else { return nil }
+            let isThere =
+                try received.contains(UInt8(ascii: "\n")) || socket.wait(for: .readable, nanoseconds: deadline - MonotonicClock.now())
+            guard isThere else { return nil }
+            guard let event = Self.event(try receiveLine(deadline: deadline)) else {
+                throw Failure.broken(path: path, reason: "a line came that is no event")
+            }
+            return event
+        } catch let error as Failure {
+            throw error
+        } catch {
+            throw .broken(path: path, reason: "\(error)")
+        }
+    }
+
+    /// Reads an event's line; nil when it is something else.
+    private static func event(_ line: [UInt8]) -> EventInfo? {
+        guard let request = try? RPCRequest(line: line), request.id == nil, request.method == EventsSubscribe.notificationName else {
+            return nil
+        }
+        return try? JSONText.decode(EventInfo.self, from: .object(request.parameters))
     }
 
     private func members(of parameters: some DescribedObject) throws(Failure) -> [String: JSONValue] {

@@ -156,17 +156,21 @@ public enum ExportResize: ControlMethod {
         public var name: String
         /// The new size.
         public var size: ByteSize
+        /// Cuts data off.
+        public var force: Bool?
         /// Members.
         public static var fields: [Field] {
             [
                 .required(CodingKeys.name, .string(.exportName), "the export's name"),
                 .required(CodingKeys.size, .size(512...ByteSize.max.bytes), "the new size in bytes, a multiple of the block size"),
+                .optional(CodingKeys.force, .boolean, "make a file smaller although it holds data beyond the new end", default: "false"),
             ]
         }
         /// Parameters.
-        public init(name: String, size: ByteSize) {
+        public init(name: String, size: ByteSize, force: Bool? = nil) {
             self.name = name
             self.size = size
+            self.force = force
         }
     }
     /// The export as it is now.
@@ -179,8 +183,8 @@ public enum ExportResize: ControlMethod {
     /// More.
     public static var details: String {
         """
-        A file is made longer or shorter. A block device cannot be resized from here: resize it first, then give its new size, and \
-        the export follows.
+        A file is made longer, or shorter if it holds no data beyond the new end (or `force` is true). A block device cannot be resized \
+        from here: when it has another size the export follows by itself within a second.
         """
     }
     /// Refusals.

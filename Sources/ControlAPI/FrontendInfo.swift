@@ -12,6 +12,10 @@ public struct FrontendInfo: DescribedObject {
     public var memoryBytes: UInt64
     /// The virtio device status byte.
     public var deviceStatus: Int?
+    /// Bytes of the dirty log.
+    public var logBytes: UInt64?
+    /// What is being done besides serving.
+    public var activities: [String]
 
     /// Names on the wire.
     public enum CodingKeys: String, CodingKey, CaseIterable {
@@ -20,6 +24,8 @@ public struct FrontendInfo: DescribedObject {
         case memoryRegions = "memory_regions"
         case memoryBytes = "memory_bytes"
         case deviceStatus = "device_status"
+        case logBytes = "log_bytes"
+        case activities
     }
 
     /// Members.
@@ -31,13 +37,20 @@ public struct FrontendInfo: DescribedObject {
             .required(CodingKeys.memoryRegions, .natural, "memory regions mapped"),
             .required(CodingKeys.memoryBytes, .natural, "bytes of guest memory mapped"),
             .optional(CodingKeys.deviceStatus, .integer(0...255), "the virtio device status byte, when the front-end sends it"),
+            .optional(CodingKeys.logBytes, .natural, "bytes of the dirty log that the front-end gave for a migration"),
+            .required(
+                CodingKeys.activities, .array(of: .text),
+                "what is being done besides serving: logging (the virtual machine migrates), moving state, asleep (crosvm's SLEEP)"),
         ]
     }
 
     /// A front-end.
     public init(
-        pid: Int?, features: [String], protocolFeatures: [String], memoryRegions: Int, memoryBytes: UInt64, deviceStatus: Int?
+        pid: Int?, features: [String], protocolFeatures: [String], memoryRegions: Int, memoryBytes: UInt64, deviceStatus: Int?,
+        logBytes: UInt64? = nil, activities: [String] = []
     ) {
+        self.logBytes = logBytes
+        self.activities = activities
         self.pid = pid
         self.features = features
         self.protocolFeatures = protocolFeatures

@@ -15,6 +15,13 @@ public protocol ControlMethod: Sendable {
     static var errors: [ErrorKind] { get }
     /// Parameters of a call that works, for the documents.
     static var example: Parameters { get }
+    /// The parameters of the notifications that it brings about; nil when it brings none.
+    static var notification: Schema? { get }
+}
+
+extension ControlMethod {
+    /// None: nearly all methods are answered and that is all.
+    public static var notification: Schema? { nil }
 }
 
 /// Every method there is.
@@ -42,6 +49,8 @@ public enum MethodName: String, Sendable, CaseIterable, Codable {
     case pollerRebalance = "poller.rebalance"
     /// Tells the counters.
     case statsGet = "stats.get"
+    /// Has events sent.
+    case eventsSubscribe = "events.subscribe"
     /// Tells what daemon this is.
     case daemonVersion = "daemon.version"
     /// Removes an export.
@@ -62,6 +71,7 @@ public enum MethodName: String, Sendable, CaseIterable, Codable {
         case .pollerMove: PollerMove.self
         case .pollerRebalance: PollerRebalance.self
         case .statsGet: StatsGet.self
+        case .eventsSubscribe: EventsSubscribe.self
         case .daemonVersion: DaemonVersion.self
         case .exportDelete: ExportDelete.self
         case .discover: Discover.self

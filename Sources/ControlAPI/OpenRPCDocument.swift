@@ -36,7 +36,7 @@ public enum OpenRPCDocument {
                 "schema": field.schema.json,
             ]
         }
-        return [
+        var description: [String: JSONValue] = [
             "name": .string(method.name.rawValue),
             "summary": .string(method.summary),
             "description": .string(method.details),
@@ -45,10 +45,17 @@ public enum OpenRPCDocument {
             "result": ["name": "result", "schema": Method.Result.schema.json],
             "errors": .array(method.errors.map { ["$ref": .string("#/components/errors/\($0.rawValue)")] }),
         ]
+        // OpenRPC has no word for what a server sends by itself; members that begin with x- are free.
+        if let notification = method.notification {
+            description["x-notification"] = ["name": .string(EventsSubscribe.notificationName), "params": notification.json]
+        }
+        return .object(description)
     }
 }
 
 extension ControlMethod {
-    /// The objects that the result is made of, by the name of their schema.
-    static var resultObjects: [String: JSONValue] { Result.schema.objects }
+    /// The objects that the result, and what is sent after it, is made of, by the name of their schema.
+    static var resultObjects: [String: JSONValue] {
+        Result.schema.objects.merging(notification?.objects ?? [:]) { first, _ in first }
+    }
 }

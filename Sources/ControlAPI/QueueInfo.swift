@@ -6,6 +6,10 @@ public struct QueueInfo: DescribedObject {
     public var state: String
     /// Entries of its ring.
     public var size: Int
+    /// The front-end started it.
+    public var started: Bool
+    /// The front-end enabled it.
+    public var enabled: Bool
     /// `split` or `packed`.
     public var format: String?
     /// The CPU of its poller.
@@ -25,7 +29,7 @@ public struct QueueInfo: DescribedObject {
 
     /// Names on the wire.
     public enum CodingKeys: String, CodingKey, CaseIterable {
-        case index, state, size, format, cpu, node
+        case index, state, size, started, enabled, format, cpu, node
         case memoryNode = "memory_node"
         case crossesNodes = "crosses_nodes"
         case inFlight = "in_flight"
@@ -39,6 +43,8 @@ public struct QueueInfo: DescribedObject {
             .required(CodingKeys.index, .natural, "its index"),
             .required(CodingKeys.state, .text, "stopped, running, or failed and why"),
             .required(CodingKeys.size, .natural, "entries of its ring, 0 before the front-end told"),
+            .required(CodingKeys.started, .boolean, "whether the front-end started it (SET_VRING_KICK)"),
+            .required(CodingKeys.enabled, .boolean, "whether the front-end enabled it (SET_VRING_ENABLE); it runs when it is both"),
             .optional(CodingKeys.format, .choice(["split", "packed"]), "the ring's format, once the front-end told"),
             .optional(CodingKeys.cpu, .natural, "the CPU of its poller while it runs"),
             .optional(CodingKeys.node, .natural, "NUMA node of that CPU"),
@@ -56,6 +62,7 @@ public struct QueueInfo: DescribedObject {
         self.state = state
         self.size = size
         self.format = format
+        (started, enabled) = (false, false)
         crossesNodes = []
         inFlight = 0
         held = 0

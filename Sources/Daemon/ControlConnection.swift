@@ -19,6 +19,10 @@ final class ControlConnection {
     }
 
     private static let chunkSize = 16384
+    /// Events that are kept for a peer that does not take them.
+    static let eventCountMax = 1024
+    /// Events that are written at once.
+    private static let eventBatch = 64
     /// How long a line may take from its first byte to its end, unless the server says otherwise: 30 seconds.
     nonisolated static let lineTimeoutNanoseconds: UInt64 = 30_000_000_000
 
@@ -38,6 +42,14 @@ final class ControlConnection {
     /// The connection ends with the answer that is in work.
     private var isLast = false
 
+    /// Lines of events that were not sent yet; of a peer that did not subscribe there are none.
+    private var events: [[UInt8]] = []
+    private var isSubscribed = false
+    /// Events that found no room in `events`, and the number of the last of them.
+    private var lost: (count: UInt64, sequence: UInt64) = (0, 0)
+    /// Told when the peer subscribed, with the name that it gave.
+    private let onSubscribe: @ControlActor (ControlConnection, String?) -> Void
+
     /// When the peer last sent or took something, monotonic nanoseconds.
     private(set) var lastActive = MonotonicClock.now()
 
@@ -46,8 +58,10 @@ final class ControlConnection {
 
     init(
         socket: FileDescriptor, lineTimeoutNanoseconds: UInt64 = lineTimeoutNanoseconds, handler: @escaping ControlServer.Handler,
+        onSubscribe: @escaping @ControlActor (ControlConnection, String?) -> Void,
         onClose: @escaping @ControlActor (ObjectIdentifier) -> Void
     ) throws(SystemError) {
+        self.onSubscribe = onSubscribe
         self.lineTimeoutNanoseconds = lineTimeoutNanoseconds
         self.socket = socket
         self.handler = handler
@@ -63,6 +77,9 @@ final class ControlConnection {
 
     private func ready(_ readiness: Readiness) {
         switch state {
+        case .reading where hasInputEnded:
+            // Only a subscriber is here that has said all it had to say.
+            if readiness.isClosed { close() }
         case .reading: read()
         case .writing where readiness.canWrite: write()
         case .working where readiness.isClosed, .writing where readiness.isClosed:
@@ -96,6 +113,8 @@ final class ControlConnection {
             if input.count > RPCRequest.lineLengthMax {
                 let hint = "a line ends with a line feed and has at most \(RPCRequest.lineLengthMax) bytes; this connection is closed"
                 refuseLine("the line is too long", hint: hint)
+            } else if hasInputEnded, isSubscribed, !isLast {
+                setInterest([])
             } else if hasInputEnded || isLast {
                 close()
             } else if !input.isEmpty {
@@ -124,6 +143,8 @@ final class ControlConnection {
         guard lineTimer == nil else { return }
         let limit = lineTimeoutNanoseconds
         lineTimer = EventLoop.control.after(nanoseconds: limit) { [weak self] in
+            // While events are being written the next look at the line waits for its end again.
+            self?.lineTimer = nil
             let hint = "a line ends with a line feed, which has to come soon; this connection is closed"
             self?.refuseLine("the line was not finished within \(limit / 1_000_000) ms", hint: hint)
         }
@@ -139,14 +160,17 @@ final class ControlConnection {
     /// Goes on with what has been read already, in a round of its own: a peer that sends many lines at once shares the thread.
     private func resume() {
         state = .reading
+        if !events.isEmpty || lost.count > 0 { return sendEvents() }
         guard !input.isEmpty || hasInputEnded || isLast else {
             setInterest(.read)
             return
         }
         setInterest([])
         ControlActor.post { [weak self] in
-            self?.setInterest(.read)
-            self?.nextLine()
+            // Events may be on their way by now; what was read has its turn after them.
+            guard let self, state == .reading else { return }
+            setInterest(.read)
+            nextLine()
         }
     }
 
@@ -156,6 +180,10 @@ final class ControlConnection {
         Task { @ControlActor in
             let outcome = await handler(request)
             guard state == .working else { return }
+            if request.method == MethodName.eventsSubscribe.rawValue, case .success = outcome {
+                isSubscribed = true
+                onSubscribe(self, request.parameters["name"]?.string)
+            }
             if let id = request.id {
                 answer(RPCResponse(id: id, outcome: outcome))
             } else {
@@ -167,6 +195,33 @@ final class ControlConnection {
     private func answer(_ response: RPCResponse) {
         let failure = ControlError(.internal, "the answer cannot be written as JSON", hint: "please report this")
         output = (try? response.line()) ?? (try? RPCResponse(id: response.id, outcome: .failure(failure)).line()) ?? []
+        writtenCount = 0
+        state = .writing
+        write()
+    }
+
+    /// Sends an event's line as soon as nothing else is being sent; one for which there is no room is lost, and that is told in its place.
+    func deliver(_ line: [UInt8], sequence: UInt64) {
+        guard state != .closed else { return }
+        guard events.count < Self.eventCountMax else {
+            lost = (lost.count + 1, sequence)
+            return
+        }
+        noteLost()
+        events.append(line)
+        if state == .reading { sendEvents() }
+    }
+
+    private func noteLost() {
+        guard lost.count > 0 else { return }
+        events.append(EventStream.lost(lost.count, sequence: lost.sequence))
+        lost = (0, 0)
+    }
+
+    private func sendEvents() {
+        if events.isEmpty { noteLost() }
+        output = Array(events.prefix(Self.eventBatch).joined())
+        events.removeFirst(min(events.count, Self.eventBatch))
         writtenCount = 0
         state = .writing
         write()
@@ -218,6 +273,7 @@ final class ControlConnection {
         registration = nil
         input = []
         output = []
+        events = []
         UnixSocket.shutdown(socket)
         onClose(ObjectIdentifier(self))
     }

@@ -32,6 +32,7 @@ struct ControlMethods {
         case .pollerMove: await call(PollerMove.self, request, move)
         case .pollerRebalance: await call(PollerRebalance.self, request, rebalance)
         case .statsGet: await call(StatsGet.self, request, statistics)
+        case .eventsSubscribe: await call(EventsSubscribe.self, request, subscribe)
         case .daemonVersion: await call(DaemonVersion.self, request, version)
         case .discover: await call(Discover.self, request, discover)
         }
@@ -66,7 +67,7 @@ struct ControlMethods {
     }
 
     private func resize(_ parameters: ExportResize.Parameters) async throws(ControlError) -> ExportInfo {
-        try await registry.resize(parameters.name, to: parameters.size)
+        try await registry.resize(parameters.name, to: parameters.size, force: parameters.force ?? false)
     }
 
     private func retry(_ parameters: ExportReference) async throws(ControlError) -> ExportInfo { try registry.retryHeld(parameters.name) }
@@ -106,6 +107,16 @@ struct ControlMethods {
         return .init(
             timeNS: MonotonicClock.now(), exports: exports.map { ExportStats(name: $0.configuration.name, $0.statistics) },
             pollers: pollerInfos)
+    }
+
+    /// Checks only: the connection is subscribed by whoever has it.
+    private func subscribe(_ parameters: EventsSubscribe.Parameters) async throws(ControlError) -> EventsSubscribe.Result {
+        if let name = parameters.name { _ = try registry.show(name) }
+        guard registry.events.hasRoom else {
+            let message = "\(EventStream.subscriberCountMax) connections are sent events already"
+            throw ControlError(.limit, message, hint: "close one of them")
+        }
+        return .init(sequence: registry.events.sequence)
     }
 
     private func version(_: NoParameters) async throws(ControlError) -> DaemonVersion.Result {

@@ -21,6 +21,7 @@ final class ControlServer {
     private let listener: FileDescriptor
     private let access: ControlAccess
     private let handler: Handler
+    private let events: EventStream
     private let log: Logger
     private let connectionLimit: Int
     private let lineTimeoutNanoseconds: UInt64
@@ -31,8 +32,10 @@ final class ControlServer {
     /// from its first byte to its end.
     init(
         path: String, access: ControlAccess, descriptorLimit: UInt64,
-        lineTimeoutNanoseconds: UInt64 = ControlConnection.lineTimeoutNanoseconds, log: Logger, handler: @escaping Handler
+        lineTimeoutNanoseconds: UInt64 = ControlConnection.lineTimeoutNanoseconds, events: EventStream, log: Logger,
+        handler: @escaping Handler
     ) throws(ControlError) {
+        self.events = events
         self.lineTimeoutNanoseconds = lineTimeoutNanoseconds
         self.path = path
         connectionLimit = max(1, min(Self.connectionCountMax, Int(clamping: descriptorLimit / 5)))
@@ -101,8 +104,12 @@ final class ControlServer {
         }
         do {
             let connection = try ControlConnection(
-                socket: socket, lineTimeoutNanoseconds: lineTimeoutNanoseconds, handler: handler
-            ) { [weak self] in self?.connections[$0] = nil }
+                socket: socket, lineTimeoutNanoseconds: lineTimeoutNanoseconds, handler: handler,
+                onSubscribe: { [weak self] in self?.events.add($0, export: $1) },
+                onClose: { [weak self] in
+                    self?.connections[$0] = nil
+                    self?.events.remove($0)
+                })
             connections[ObjectIdentifier(connection)] = connection
         } catch {
             log.warning("a control connection cannot be watched: \(error)")

@@ -153,7 +153,8 @@ public final class DaemonProcess {
         let methods = ControlMethods(
             registry: registry, pollers: pollers, identity: identity, startTime: begin.time, defaults: settings.configuration.defaults)
         server = try ControlServer(
-            path: path, access: begin.access, descriptorLimit: begin.sandbox.descriptorLimit, log: makeLog("control")
+            path: path, access: begin.access, descriptorLimit: begin.sandbox.descriptorLimit, events: registry.events,
+            log: makeLog("control")
         ) {
             await methods.answer($0)
         }

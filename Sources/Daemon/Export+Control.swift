@@ -141,11 +141,13 @@ extension ExportInfo {
         frontend = status.frontend.map { frontend in
             FrontendInfo(
                 pid: frontend.processID.map(Int.init), features: frontend.featureNames, protocolFeatures: frontend.protocolFeatureNames,
-                memoryRegions: frontend.regionCount, memoryBytes: frontend.memoryBytes, deviceStatus: frontend.deviceStatus.map(Int.init))
+                memoryRegions: frontend.regionCount, memoryBytes: frontend.memoryBytes, deviceStatus: frontend.deviceStatus.map(Int.init),
+                logBytes: frontend.logBytes, activities: frontend.activities)
         }
         queues = status.queues.map { queue in
             var info = QueueInfo(
                 index: queue.index, state: queue.state, size: queue.size, format: queue.format.isEmpty ? nil : queue.format)
+            (info.started, info.enabled) = (queue.isStarted, queue.isEnabled)
             info.cpu = queue.cpu
             info.node = queue.node
             info.memoryNode = queue.memoryNode
@@ -226,28 +228,5 @@ extension OperationStats {
         latencyNS99 = statistics.latency.percentile(0.99)
         latencyNS999 = statistics.latency.percentile(0.999)
         latencyNSMax = statistics.latency.percentile(1)
-    }
-}
-
-extension ExportEvent {
-    /// One line in the log, at a level that the event deserves.
-    func write(to log: Logger) {
-        switch self {
-        case .connected(let process, let user):
-            log.info("a front-end connected", metadata: ["pid": "\(process ?? 0)", "uid": "\(user.map(String.init) ?? "unknown")"])
-        case .refusedSecondFrontend(let process):
-            log.warning("a second front-end was turned away: the export has one", metadata: ["pid": "\(process ?? 0)"])
-        case .negotiated(let features): log.info("features negotiated: 0x\(String(features, radix: 16))")
-        case .ringStarted(let queue, let cpu): log.info("queue \(queue) started on CPU \(cpu)")
-        case .ringStopped(let queue): log.debug("queue \(queue) stopped")
-        case .ringFailed(let queue, let reason): log.warning("queue \(queue) failed: \(reason)")
-        case .held(let error): log.warning("the backing fails requests, which are held: \(error)")
-        case .holdEnded(let requests, let timeouts, let nanoseconds):
-            let failed = timeouts > 0 ? ", \(timeouts) of them until their time was over, which got their error" : ""
-            log.notice("no request is held any more: \(requests) were, for \(nanoseconds / 1_000_000) ms in all\(failed)")
-        case .resized(let bytes): log.info("resized to \(bytes) bytes")
-        case .disconnected(let reason): log.info("the front-end disconnected\(reason.map { ": \($0)" } ?? "")")
-        case .notice(let text): log.notice("\(text)")
-        }
     }
 }

@@ -88,7 +88,10 @@ extension ExportRegistry {
     /// Keeps an export that cannot be served, sends away who waits at its socket, and plans the next attempt.
     private func fail(_ name: String, _ error: ControlError) {
         guard let entry = entries[name], !isStopping else { return }
-        if entry.error != error { log.error("export \(name) cannot be restored, and is tried again from time to time: \(error)") }
+        if entry.error != error {
+            log.error("export \(name) cannot be restored, and is tried again from time to time: \(error)")
+            events.publish(.failed, export: name, reason: error.description)
+        }
         entries[name]?.state = .failed
         entries[name]?.error = error
         do {

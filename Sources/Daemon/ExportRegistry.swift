@@ -42,6 +42,8 @@ final class ExportRegistry {
     var refusedStates: [String: ControlError] = [:]
     var isStopping = false
 
+    /// Sends what happens to subscribers.
+    let events = EventStream()
     /// Told of the events of every export.
     var onEvent: (@ControlActor (String, ExportEvent) -> Void)?
 
@@ -156,6 +158,7 @@ final class ExportRegistry {
         entries[name]?.state = .ready
         entries[name]?.error = nil
         entries[name]?.retry = RetryPlan()
+        events.publish(.ready, export: name, size: export.status.sizeBytes)
     }
 
     /// Enters a name; the answer tells this entry from later ones.
@@ -208,6 +211,7 @@ final class ExportRegistry {
             let log = makeLog("export \(name)")
             export.onEvent = { [weak self] event in
                 event.write(to: log)
+                self?.events.publish(event.info(of: name))
                 self?.onEvent?(name, event)
             }
             return export
@@ -261,16 +265,16 @@ final class ExportRegistry {
     }
 
     /// Gives an export another size.
-    func resize(_ name: String, to size: ByteSize) async throws(ControlError) -> ExportInfo {
+    func resize(_ name: String, to size: ByteSize, force: Bool) async throws(ControlError) -> ExportInfo {
         let entry = try begin(name)
         defer { entries[name]?.isBusy = false }
         guard let export = entry.export else { throw Self.notServing(name) }
         do throws(ExportError) {
-            try await export.resize(to: size.bytes)
+            try await export.resize(to: size.bytes, force: force)
         } catch {
             guard error.kind == .invalid else { throw ControlError(error) }
-            throw ControlError(
-                .invalidParameters, error.message, field: "size", hint: "give a multiple of \(export.status.blockSize) bytes")
+            let hint = error.hint.isEmpty ? "give a multiple of \(export.status.blockSize) bytes" : error.hint
+            throw ControlError(.invalidParameters, error.message, field: "size", hint: hint)
         }
         // A file and a device keep their size themselves, the size of a null backing is part of the definition.
         if entry.parameters.backing.hasPrefix("null:") {
@@ -313,6 +317,7 @@ final class ExportRegistry {
         }
         forget(name)
         log.info("export \(name) was deleted")
+        events.publish(.deleted, export: name)
         if entry.origin == .control, let stateDirectory {
             try await Worker.run { () throws(ControlError) in try stateDirectory.remove(name) }
         }

@@ -154,7 +154,10 @@ extension ExportCommand {
     struct Resize: DaemonCommand {
         static let configuration = CommandConfiguration(
             abstract: "Changes the size of an export and tells the guest.",
-            discussion: "A block device cannot be resized from here: resize it first, then give its new size.")
+            discussion: """
+                A block device cannot be resized from here: when it has another size the export follows by itself. A file is not made \
+                smaller while it holds data beyond the new end.
+                """)
 
         @ParentCommand var root: Vhublkctl
         @OptionGroup var connection: ConnectionOptions
@@ -162,9 +165,13 @@ extension ExportCommand {
         var name: String
         @Argument(help: "The new size.")
         var size: ByteSize
+        @Flag(help: "Cut off what a file holds beyond the new end; the guest loses it.")
+        var force = false
 
         func run() throws {
-            try ask(ExportResize.self, .init(name: name, size: size)) { "export \($0.name) has \(ByteSize($0.size))" }
+            try ask(ExportResize.self, .init(name: name, size: size, force: force ? true : nil)) {
+                "export \($0.name) has \(ByteSize($0.size))"
+            }
         }
     }
 }

@@ -55,7 +55,14 @@ enum ExportText {
         rows.append(("features", frontend.features.joined(separator: " ")))
         rows.append(("protocol", frontend.protocolFeatures.joined(separator: " ")))
         if let status = frontend.deviceStatus { rows.append(("status", "0x" + String(status, radix: 16))) }
+        if let bytes = frontend.logBytes { rows.append(("dirty log", "\(ByteSize(bytes))")) }
+        if !frontend.activities.isEmpty { rows.append(("doing", frontend.activities.joined(separator: ", "))) }
         return rows
+    }
+
+    /// A ring that was started and does not run waits to be enabled.
+    private static func state(_ queue: QueueInfo) -> String {
+        queue.state == "stopped" && queue.started && !queue.enabled ? "disabled" : queue.state
     }
 
     private static func queues(_ queues: [QueueInfo]) -> String {
@@ -64,7 +71,7 @@ enum ExportText {
             rightAligned: [0, 3, 4, 5, 6, 7, 8])
         for queue in queues {
             table.add([
-                "\(queue.index)", queue.state, queue.format ?? "-", "\(queue.size)", queue.cpu.map(String.init) ?? "-",
+                "\(queue.index)", state(queue), queue.format ?? "-", "\(queue.size)", queue.cpu.map(String.init) ?? "-",
                 queue.node.map(String.init) ?? "-",
                 "\(queue.inFlight)", "\(queue.held)", queue.oldestInFlightNS.map(Quantity.time) ?? "-",
                 queue.crossesNodes.isEmpty ? "-" : queue.crossesNodes.joined(separator: ","),

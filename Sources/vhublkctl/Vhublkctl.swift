@@ -12,8 +12,8 @@ struct Vhublkctl: ParsableCommand {
             """,
         version: Product.version,
         subcommands: [
-            ExportCommand.self, AttachCommand.self, PollerCommand.self, StatsCommand.self, TopCommand.self, VersionCommand.self,
-            RPCCommand.self,
+            ExportCommand.self, AttachCommand.self, PollerCommand.self, StatsCommand.self, TopCommand.self, EventsCommand.self,
+            VersionCommand.self, RPCCommand.self,
         ])
 
     @OptionGroup var connection: ConnectionOptions

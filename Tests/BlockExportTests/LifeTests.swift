@@ -134,6 +134,35 @@ import Virtio
         try await served.stop()
     }
 
+    /// VIRTIO_F_RING_RESET: one queue is stopped and begins anew elsewhere in memory, at 0, while the other goes on.
+    @Test(arguments: [false, true])
+    func aQueueIsResetAlone(isPacked: Bool) async throws {
+        let served = try await ServedExport.start { $0.queueCount = 2 }
+        let driver = try BlockDriver(
+            path: served.path,
+            options: BlockDriver.options(isPacked: isPacked) {
+                $0.queueCount = 2
+                $0.features.insert(.ringReset)
+                $0.memory = [DriverMemory.Range(guestAddress: 0x4000_0000, size: 64 << 20)]
+            })
+        #expect(driver.features.contains(.ringReset))
+        for round in 0..<10 {
+            for queue in 0..<2 { #expect(try driver.read(sector: 8, count: 512, queue: queue).count == 512) }
+            _ = try driver.connection.stopRing(round % 2)
+            #expect(try driver.read(sector: 8, count: 512, queue: 1 - round % 2).count == 512, "the other goes on")
+            let layout = driver.options.layout
+            let fresh: any BlockRequestQueue =
+                isPacked
+                ? try BlockQueue<DriverPackedQueue>(layout: layout, memory: driver.memory)
+                : try BlockQueue<DriverSplitQueue>(layout: layout, memory: driver.memory)
+            try driver.connection.setRing(round % 2, fresh.endpoint, base: isPacked ? 0x8000_8000 : 0)
+            driver.queues[round % 2] = fresh
+            try driver.connection.setEnabled(round % 2, true)
+        }
+        driver.close()
+        try await served.stop()
+    }
+
     @Test func theGuestChoosesTheCacheMode() async throws {
         let served = try await ServedExport.start()
         let driver = try BlockDriver(path: served.path, options: BlockDriver.options(isPacked: false))

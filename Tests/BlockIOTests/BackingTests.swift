@@ -128,6 +128,24 @@ struct BackingTests {
         }
     }
 
+    @Test("A file is cut where it holds nothing, or by force; holes are nothing")
+    func shrinks() throws {
+        let disk = TemporaryDisk()
+        let file = try Backing.open(.file(path: disk.path))
+        try file.resize(to: 32 << 20)
+        let descriptor = try FileDescriptor.open(disk.path, flags: O_RDWR)
+        let bytes = [UInt8](repeating: 1, count: 4096)
+        #expect(unsafe pwrite(descriptor.rawValue, bytes, bytes.count, 16 << 20) == bytes.count)
+        try file.resize(to: 24 << 20)
+        let error = #expect(throws: BackingError.self) { try file.resize(to: 16 << 20) }
+        #expect(
+            error?.message.contains("the last 8388608 bytes") == true && error?.message.contains("in use from byte 16777216 on") == true)
+        #expect(error?.hint.contains("--force") == true)
+        #expect(file.size == 24 << 20)
+        try file.resize(to: 16 << 20, force: true)
+        #expect(try FileStatus.atPath(disk.path)?.size == 16 << 20)
+    }
+
     @Test("A backing grows: files on request, devices underneath")
     func grows() throws {
         let disk = TemporaryDisk()

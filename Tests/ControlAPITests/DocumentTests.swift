@@ -113,7 +113,7 @@ enum ControlDocument {
         ("ExportInfo", ExportInfo.fields), ("ErrorInfo", ErrorInfo.fields), ("FrontendInfo", FrontendInfo.fields),
         ("QueueInfo", QueueInfo.fields), ("PollerInfo", PollerInfo.fields), ("PollerQueueInfo", PollerQueueInfo.fields),
         ("HoldInfo", HoldInfo.fields), ("ExportStats", ExportStats.fields), ("QueueStats", QueueStats.fields),
-        ("OperationStats", OperationStats.fields), ("BackingStats", BackingStats.fields),
+        ("OperationStats", OperationStats.fields), ("BackingStats", BackingStats.fields), ("EventInfo", EventInfo.fields),
     ]
 
     private static var errors: String {

@@ -11,7 +11,7 @@ struct ControlServerTests {
     @ControlActor private static func start(_ path: String) throws -> ControlServer {
         try ControlServer(
             path: path, access: ControlAccess(), descriptorLimit: 1024, lineTimeoutNanoseconds: 300_000_000,
-            log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+            events: EventStream(), log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         ) { _ in .success(.null) }
     }
 

@@ -192,4 +192,16 @@ struct ExportRefusalTests {
         }
         #expect(made == 1)
     }
+
+    @Test("A file is not made smaller than its data, unless by force")
+    func shrinking() throws {
+        let daemon = try RunningDaemon()
+        let path = try daemon.folder.write("disk", String(repeating: "x", count: 1 << 20))
+        _ = try daemon.call(ExportCreate.self, ExportParameters(name: "a", backing: path))
+        let error = try daemon.refusal(.exportResize, ["name": "a", "size": "512K"])
+        #expect(error.kind == .invalidParameters && error.data?.field == "size")
+        #expect(error.message.contains("the last 524288 bytes") && error.data?.hint?.contains("--force") == true, "\(error)")
+        #expect(try daemon.control(["export", "resize", "a", "512K"]).status == 1)
+        #expect(try daemon.control(["export", "resize", "a", "512K", "--force"]).output == "export a has 512 KiB\n")
+    }
 }

@@ -209,4 +209,75 @@ import Virtio
         }
         #expect(reply == ScriptedBackend.bytes(UInt32(2), 5, 8) + ScriptedBackend.bytes(UInt64(0)))
     }
+
+    /// A payload of each form.
+    private static func payload(_ kind: Payload.Kind) -> Payload {
+        switch kind {
+        case .none: .none
+        case .u64: .u64(1)
+        case .vringState: .vringState(VringState(index: 1, number: 2))
+        case .vringAddress: .vringAddress(VringAddress(index: 1, descriptor: 16, used: 32, available: 64))
+        case .vringDescriptor: .vringDescriptor(VringDescriptorReference(index: 1, hasDescriptor: false))
+        case .vringArea: .vringArea(VringArea(reference: 1, size: 4096, offset: 8192))
+        case .memoryTable: .memoryTable([MemoryRegionDescription(guestAddress: 0, size: 4096, frontendAddress: 1 << 40, mapOffset: 0)])
+        case .memoryRegion: .memoryRegion(MemoryRegionDescription(guestAddress: 0, size: 4096, frontendAddress: 1 << 40, mapOffset: 0))
+        case .log: .log(LogDescription(size: 4096, offset: 0))
+        case .iotlb: .iotlb(IOTLBMessage(iova: 1, size: 2, frontendAddress: 3, permissions: 3, kind: .update))
+        case .config: .config(ConfigAccess(offset: 0, size: 1, bytes: [7]))
+        case .inflight: .inflight(InflightDescription(size: 1, offset: 2, queueCount: 3, queueSize: 4))
+        case .deviceState: .deviceState(DeviceStateTransfer(direction: 1, phase: 0))
+        case .sharedMemoryConfig: .sharedMemoryConfig(SharedMemoryConfig(sizes: [4096]))
+        case .sharedMemoryMapping:
+            .sharedMemoryMapping(SharedMemoryMapping(identifier: 1, descriptorOffset: 0, regionOffset: 4096, size: 8192, flags: 1))
+        case .uuid: .uuid([UInt8](repeating: 3, count: 16))
+        case .opaque: .opaque([1, 2, 3])
+        }
+    }
+
+    @Test("Every message is sent as it is meant, and its answer is read", arguments: FrontendRequest.allCases)
+    func everyMessage(request: FrontendRequest) throws {
+        let backend = try ScriptedBackend()
+        try backend.open(protocolFeatures: Self.replyAck)
+        let payload = Self.payload(request.shape.payload)
+        let descriptors = try (0..<request.shape.descriptorCount.lowerBound).map { _ in try EventFD().descriptor }
+        if case .always(let kind) = request.shape.answer {
+            let answer = Self.payload(kind)
+            try backend.answer(request.rawValue, MessageCodec.encode(answer))
+            #expect(try backend.connection.ask(request, payload, descriptors: descriptors).payload == answer)
+        } else {
+            try backend.acknowledge(request.rawValue)
+            try backend.connection.tell(request, payload, descriptors: descriptors)
+        }
+        let sent = try #require(try backend.sent().first)
+        #expect(sent.request == request.rawValue && sent.payload == MessageCodec.encode(payload))
+        #expect(sent.descriptorCount == descriptors.count)
+    }
+
+    @Test("Every request of a back-end is received, and answered", arguments: BackendRequest.allCases)
+    func everyBackendRequest(request: BackendRequest) throws {
+        let backend = try ScriptedBackend()
+        try backend.open(protocolFeatures: Self.replyAck | 1 << 5)
+        try backend.acknowledge(21)
+        let channel = try backend.connection.openBackendChannel()
+        _ = try backend.sent()
+        let socket = try #require(backend.kept.last)
+        let payload = Self.payload(request.shape.payload)
+        let file = try EventFD().descriptor
+        let bytes = MessageCodec.encode(payload)
+        let message = ScriptedBackend.bytes(request.rawValue, UInt32(9), UInt32(bytes.count)) + bytes
+        // The buffer is only read, during the call.
+        _ = try unsafe message.withUnsafeBytes { try unsafe UnixSocket.send(socket, $0, descriptors: [file.rawValue]) }
+        let received = try #require(try channel.receiveRequest(timeoutNanoseconds: 2_000_000_000))
+        #expect(received.request == request && received.payload == payload && received.message.descriptors.count == 1)
+        try channel.reply(to: received.message, 5)
+        var answer = [UInt8](repeating: 0, count: 64)
+        let part = try unsafe answer.withUnsafeMutableBytes { try unsafe UnixSocket.receive(socket, into: $0) }
+        #expect(
+            Array(answer.prefix(part?.byteCount ?? 0)) == ScriptedBackend.bytes(request.rawValue, UInt32(5), UInt32(8)) + [5]
+                + [UInt8](repeating: 0, count: 7))
+        #expect(try channel.receive(timeoutNanoseconds: 1_000_000) == nil)
+        let unknown = ScriptedBackend.bytes(UInt32(99), 1, 0)
+        _ = try unsafe unknown.withUnsafeBytes { try unsafe UnixSocket.send(socket, $0) }
+        #expect(kind { _ = try channel.receiveRequest(timeoutNanoseconds: 2_000_000_000) } == .protocolViolation)
+    }
 }

@@ -29,6 +29,8 @@ int clinux_fdatasync(int fd);
 
 /// fallocate with FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE.
 int clinux_punch_hole(int fd, int64_t offset, int64_t length);
+/// lseek with SEEK_DATA: where the first data at or after an offset lies, -ENXIO when there is none. Moves the file's position.
+int64_t clinux_next_data(int fd, int64_t offset);
 /// fallocate with FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE.
 int clinux_zero_range(int fd, int64_t offset, int64_t length);
 

@@ -38,6 +38,10 @@ public struct SessionStatus: Equatable, Sendable {
     public var logByteCount: UInt64?
     /// Writes to guest memory are logged: VHOST_F_LOG_ALL is set and there is a log.
     public var isLogging: Bool
+    /// Between crosvm's SLEEP and WAKE.
+    public var isAsleep: Bool
+    /// The device's state is on its way (SET_DEVICE_STATE_FD).
+    public var isMovingState: Bool
 }
 
 extension Session {
@@ -50,6 +54,7 @@ extension Session {
                     size: ring.size, isStarted: ring.isStarted, isEnabled: ring.isEnabled, isRunning: ring.activity == .running,
                     isPolled: ring.isPolled, breakage: ring.breakage)
             }, memoryRegionCount: memoryTable.entries.count, memoryByteCount: memoryTable.byteCount, hasBackendChannel: channel.isOpen,
-            logByteCount: logging.log?.byteCount, isLogging: features.contains(.logAll) && logging.log != nil)
+            logByteCount: logging.log?.byteCount, isLogging: features.contains(.logAll) && logging.log != nil,
+            isAsleep: isAsleep, isMovingState: stateTransfer.progress == .running)
     }
 }

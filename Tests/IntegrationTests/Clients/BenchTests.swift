@@ -45,6 +45,35 @@ extension Integration {
             }
         }
 
+        @Test(.timeLimit(.minutes(1)), arguments: ["vhublkd", "qsd7", "qsd10"])
+        func probeTellsWhatABackEndOffers(_ server: String) async throws {
+            try await Places.withFolder(in: "/dev/shm") { folder in
+                let disk = ServedDisk(name: "disk", image: folder + "/disk.raw", socket: folder + "/disk.sock", queues: 4)
+                try await Image.make(disk.image, mebibytes: Self.mebibytes)
+                try await #require(DiskServer(rawValue: server)).serve([disk], in: folder) { _ in
+                    let bench = Places.product("vhublk-bench")
+                    let json = try await Program.succeed(bench, ["probe", disk.socket, "--json"])
+                    let offer = try #require(try JSONSerialization.jsonObject(with: Data(json.utf8)) as? [String: Any])
+                    func names(_ key: String) -> [String] { (offer[key] as? [String: Any])?["names"] as? [String] ?? [] }
+                    for name in ["VERSION_1", "FLUSH", "BLK_SIZE", "MQ", "PROTOCOL_FEATURES"] {
+                        #expect(names("features").contains(name), "\(names("features"))")
+                    }
+                    for name in ["MQ", "REPLY_ACK", "CONFIG"] {
+                        #expect(names("protocol_features").contains(name), "\(names("protocol_features"))")
+                    }
+                    #expect(offer["queues"] as? Int == 4)
+                    let config = try #require(offer["config"] as? [String: Any])
+                    #expect(config["capacity"] as? Int == Self.mebibytes * 2048)
+                    #expect((offer["config_bytes"] as? [Int])?.count ?? 0 >= 60)
+                    let text = try await Program.succeed(bench, ["probe", disk.socket])
+                    for word in ["VERSION_1", "queues             4", "memory slots", "capacity", "\(Self.mebibytes * 2048) sectors"] {
+                        #expect(text.contains(word), "\(text)")
+                    }
+                    #expect((offer["memory_slots"] as? Int) == (server == "vhublkd" ? 509 : offer["memory_slots"] as? Int))
+                }
+            }
+        }
+
         /// Writes and reads with verification: small and large requests, segments, sleeping and polling, and the requests that give room back.
         static func exercise(_ disk: ServedDisk, _ further: [String]) async throws {
             let runs = [
