@@ -57,6 +57,8 @@ import Virtio
         server.change { $0.map(iova: page.guestAddress, size: 4096, frontendAddress: page.frontendAddress, access: .read) }
         #expect(try #require(driver.request(.write, length: 512)).status == .ok)
         #expect(try #require(driver.request(.read, length: 512)).status == .ioError)
+        // It is told on another thread than the request.
+        for _ in 0..<500 where server.accessFailureCount == 0 { pause(milliseconds: 10) }
         #expect(server.denialCount == 1 && server.accessFailureCount == 1)
         server.change { $0.map(iova: page.guestAddress, size: 4096, frontendAddress: page.frontendAddress) }
         #expect(try #require(driver.request(.read, length: 512)).status == .ok, "a refusal is not remembered")
