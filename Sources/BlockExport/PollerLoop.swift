@@ -326,9 +326,17 @@ final class PollerLoop {
             PollerGauges.add(1, to: poller.gauges.sleeps)
             for queue in queues.values { queue.publishGauges() }
             takeEvents(timeoutNanoseconds: nextRetry == .max ? -1 : Int64(clamping: nextRetry &- min(now, nextRetry)))
-        } else if hasCool, idleTurns % Self.turnsPerCheck == 0 {
-            takeEvents(timeoutNanoseconds: 0)
+        } else if idleTurns % Self.turnsPerCheck == 0 {
+            if hasCool { takeEvents(timeoutNanoseconds: 0) }
+            yieldToTheKernel()
         }
+    }
+
+    /// Lets the kernel's own thread of this core run, if some of what it was given is not done: a file system ends direct I/O in a worker
+    /// that is bound to the core (ext4's `dio`), and a pinned poller that spins for that very end would keep it waiting for the
+    /// scheduler's next slice, a second at worst.
+    private func yieldToTheKernel() {
+        for index in 0..<engines.count where engines.with(index, { $0.inFlight }) > 0 { return SpinHint.yield() }
     }
 
     // MARK: Times
