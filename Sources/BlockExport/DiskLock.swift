@@ -9,11 +9,11 @@ internal import LinuxSystem
 /// is free only when its last request has ended (docs/recovery.md).
 @ControlActor
 final class DiskLock {
-    /// How long a ring waits for the lock before it fails.
-    static let timeoutNanoseconds: UInt64 = 5_000_000_000
     private static let retryNanosecondsMax: UInt64 = 100_000_000
 
     private let disk: Disk
+    /// How long a ring waits for the lock before it fails.
+    private let timeoutNanoseconds: UInt64
     /// Whether the kernel still has requests of rings that were given back.
     private let hasAbandonedRequests: @ControlActor () -> Bool
     /// Told when somebody else holds the lock, and how the wait ended.
@@ -32,9 +32,11 @@ final class DiskLock {
     private var retry: TimerRegistration?
 
     init(
-        _ disk: Disk, hasAbandonedRequests: @escaping @ControlActor () -> Bool, onNotice: @escaping @ControlActor (String) -> Void
+        _ disk: Disk, timeoutNanoseconds: UInt64, hasAbandonedRequests: @escaping @ControlActor () -> Bool,
+        onNotice: @escaping @ControlActor (String) -> Void
     ) {
         self.disk = disk
+        self.timeoutNanoseconds = timeoutNanoseconds
         self.hasAbandonedRequests = hasAbandonedRequests
         self.onNotice = onNotice
         conflict = disk.conflict
@@ -78,7 +80,7 @@ final class DiskLock {
         } else if isHeld {
             taken(nil)
         } else {
-            deadline = MonotonicClock.now() &+ Self.timeoutNanoseconds
+            deadline = MonotonicClock.now() &+ timeoutNanoseconds
             retryNanoseconds = 1_000_000
             attempt()
         }

@@ -36,6 +36,8 @@ public struct ExportConfiguration: Sendable {
     /// How long a ring that is stopped waits for its requests in flight, in nanoseconds. After that they are abandoned: with an inflight
     /// region the next start of the ring does them again.
     public var drainTimeoutNanoseconds: UInt64
+    /// How long a ring that starts waits for a backing that somebody else has, in nanoseconds; after that it fails by the holder's name.
+    public var lockTimeoutNanoseconds: UInt64
     /// What happens to requests that the backing fails.
     public var errorPolicy: ErrorPolicy
 
@@ -62,7 +64,8 @@ public struct ExportConfiguration: Sendable {
         name: String, backing: BackingSpec, endpoint: Endpoint, queueCount: Int = 1, queueSize: Int = 256,
         engine: EngineKind = .automatic, isReadOnly: Bool = false, serial: String? = nil, blockSize: Int? = nil,
         pollMode: PollMode = .adaptive, cpus: [Int]? = nil, directIO: DirectIO = .automatic, socketMode: UInt32 = 0o660,
-        socketGroup: String? = nil, drainTimeoutNanoseconds: UInt64 = 10_000_000_000, errorPolicy: ErrorPolicy = .report
+        socketGroup: String? = nil, drainTimeoutNanoseconds: UInt64 = 10_000_000_000,
+        lockTimeoutNanoseconds: UInt64 = 5_000_000_000, errorPolicy: ErrorPolicy = .report
     ) {
         self.name = name
         self.backing = backing
@@ -79,6 +82,7 @@ public struct ExportConfiguration: Sendable {
         self.socketMode = socketMode
         self.socketGroup = socketGroup
         self.drainTimeoutNanoseconds = drainTimeoutNanoseconds
+        self.lockTimeoutNanoseconds = lockTimeoutNanoseconds
         self.errorPolicy = errorPolicy
     }
 

@@ -47,7 +47,8 @@ final class ExportDevice: @ControlActor SessionDevice {
         }
         holdWatch = HoldWatch(counters: queues.map(\.counters), tell: tell)
         let lock = DiskLock(
-            disk, hasAbandonedRequests: { queues.contains { $0.abandonedCount > 0 } }, onNotice: { tell(.notice($0)) })
+            disk, timeoutNanoseconds: configuration.lockTimeoutNanoseconds,
+            hasAbandonedRequests: { queues.contains { $0.abandonedCount > 0 } }, onNotice: { tell(.notice($0)) })
         for queue in queues {
             queue.onNotice = { tell(.notice($0)) }
             // Weak: the lock looks at the queues, and a ring of the three would keep the backing open when the export is gone.

@@ -1,4 +1,5 @@
 import CLinux
+import Glibc
 
 /// Spinning that leaves the core's other hardware thread some of it.
 public enum SpinHint {

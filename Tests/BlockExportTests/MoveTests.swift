@@ -66,7 +66,7 @@ import VhostUserFrontend
                 try await export.move(queue: 0, to: cpu(arrivals))
             } catch {
                 // A machine that does much else may not finish what is in flight in time.
-                guard error.kind == .busy, refusals < 10 else { throw error }
+                guard error.kind == .busy, refusals < 100 else { throw error }
                 refusals += 1
                 continue
             }

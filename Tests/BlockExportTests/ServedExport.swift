@@ -58,7 +58,7 @@ final class ServedExport: Sendable {
     @ControlActor
     func endPollers() { pollers.shutdown() }
 
-    /// Why the front-end was sent away, once it was; up to five seconds.
+    /// Why the front-end was sent away, once it was; up to half a minute.
     func reasonOfDisconnection() -> String? {
         var reason: String?
         _ = waitFor {
@@ -68,9 +68,9 @@ final class ServedExport: Sendable {
         return reason
     }
 
-    /// Waits until something was told, up to five seconds.
+    /// Waits until something was told, up to half a minute.
     func waitFor(_ isIt: (ExportEvent) -> Bool) -> Bool {
-        for _ in 0..<500 {
+        for _ in 0..<3000 {
             if told.contains(where: isIt) { return true }
             pause(milliseconds: 10)
         }
@@ -103,10 +103,11 @@ extension BlockDriver {
         return options
     }
 
-    /// Waits for the next completion of a queue, up to five seconds.
+    /// Waits for the next completion of a queue, up to half a minute.
     func next(_ queue: Int = 0) -> BlockCompletion? {
         var completion = BlockCompletion()
-        for _ in 0..<5000 {
+        let deadline = MonotonicClock.now() + 30_000_000_000
+        while MonotonicClock.now() < deadline {
             if queues[queue].poll(&completion) == .completed { return completion }
             if !queues[queue].enableCalls() { queues[queue].sleep(nanoseconds: 1_000_000) }
         }

@@ -8,6 +8,9 @@ cd "$root"
 # A process that dies while the kernel works for its rings has hung in its core dump, and Swift's backtracer takes minutes.
 ulimit -c 0
 export SWIFT_BACKTRACE=enable=no
+# As many tests side by side as there are processors: most of them wait in real time for what the daemon's threads do.
+SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH=$(nproc)
+export SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH
 log=.build/testbed/tests.log
 mkdir -p "${log%/*}"
 timeout --foreground 3000 swift test --skip-build --scratch-path .build/coverage --enable-code-coverage | tee "$log" || {
