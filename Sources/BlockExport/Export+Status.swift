@@ -15,7 +15,8 @@ extension Export {
             engineReason: disk.choice.reason, isDirect: backing.isDirect, bufferedReason: backing.isDirect ? nil : backing.bufferedReason,
             pollMode: configuration.pollMode, isWriteback: disk.isWriteback, backingNode: backing.node,
             isLocked: backing.isLockable && device.lock.isHeld, backingConflict: device.lock.conflict, frontend: frontendStatus,
-            errorPolicy: configuration.errorPolicy, hold: holdStatus, channel: statistics.total.channel,
+            errorPolicy: configuration.errorPolicy, hold: holdStatus, registersMemory: configuration.registersMemory,
+            channel: statistics.total.channel,
             queues: device.queues.map(status(of:)))
     }
 
@@ -76,6 +77,13 @@ extension Export {
             format: running.map { $0.isPacked ? "packed" : "split" } ?? "", cpu: running?.poller.cpu, node: running?.poller.node,
             memoryNode: running?.memoryNode, crossesNodes: running?.place.crossesNodes ?? [], inFlight: inFlight,
             held: Int(queue.counters.read(.held)),
-            oldestInFlightNanoseconds: inFlight > 0 && oldest > 0 && now > oldest ? now - oldest : nil)
+            oldestInFlightNanoseconds: inFlight > 0 && oldest > 0 && now > oldest ? now - oldest : nil,
+            registeredBytes: queue.running == nil ? 0 : queue.registration.bytes, unregisteredReason: unregisteredReason(queue))
+    }
+
+    private func unregisteredReason(_ queue: ExportQueue) -> String? {
+        guard configuration.registersMemory, queue.running != nil else { return nil }
+        let engine = disk.choice.engine
+        return engine == .ioURing ? queue.registration.reason : "only io_uring registers memory, and the engine is \(engine.rawValue)"
     }
 }

@@ -40,6 +40,9 @@ public struct ExportConfiguration: Sendable {
     public var lockTimeoutNanoseconds: UInt64
     /// What happens to requests that the backing fails.
     public var errorPolicy: ErrorPolicy
+    /// Whether guest memory is registered with io_uring, which pins it (docs/architecture.md, "Registered memory"). Without effect on other
+    /// engines.
+    public var registersMemory = false
 
     /// Where front-ends reach an export.
     public enum Endpoint: Sendable {

@@ -58,7 +58,10 @@ final class ExportDevice: @ControlActor SessionDevice {
     }
 
     var offeredFeatures: VirtioFeatures { disk.offeredFeatures }
-    var offeredProtocolFeatures: ProtocolFeatures { Session.servedProtocolFeatures }
+    /// Pinning asks for every page, which post-copy would have to bring over first: the two exclude each other.
+    var offeredProtocolFeatures: ProtocolFeatures {
+        configuration.registersMemory ? Session.servedProtocolFeatures.subtracting(.pageFault) : Session.servedProtocolFeatures
+    }
     var queueCount: Int { configuration.queueCount }
     var queueSizeMax: Int { ExportConfiguration.Limits.queueSizes.upperBound }
 
@@ -93,6 +96,8 @@ final class ExportDevice: @ControlActor SessionDevice {
                 onMiss: { [weak self] miss in ControlActor.post { self?.onMiss?(index, miss) } },
                 onFailure: { [weak self] reason in ControlActor.post { self?.ringFailed(index, reason) } },
                 onHold: { [weak self] change in ControlActor.post { self?.holdWatch.note(change, queue: index) } })
+            setup.registersMemory = configuration.registersMemory && disk.choice.engine == .ioURing
+            setup.onRegistration = { registration in ControlActor.post { queue.registration = registration } }
             setup.onRecovery = { [weak self] count in ControlActor.post { self?.tell(.recovered(queue: index, requests: count)) } }
             queue.start(setup, on: poller, place: place, memoryNode: memoryNode, waitsForLock: true)
             ringErrors[index] = ring.error

@@ -16,6 +16,9 @@ final class ExportQueue {
     /// Told, in words, when requests are abandoned and when the last of them ended.
     var onNotice: (@ControlActor (String) -> Void)?
 
+    /// What of the guest's memory is registered with io_uring for it.
+    var registration = MemoryRegistration(bytes: 0)
+
     private let drainTimeoutNanoseconds: UInt64
     private var state = State.stopped
     /// Stopped rings whose abandoned requests the kernel still has.
@@ -85,6 +88,7 @@ final class ExportQueue {
         let token = Self.nextToken
         Self.nextToken += 1
         lastFailure = nil
+        registration = MemoryRegistration(bytes: 0)
         let running = Running(
             poller: poller, place: place, token: token, ringSize: setup.ring.size,
             isPacked: setup.ring.features.contains(.ringPacked), memoryNode: memoryNode, startBase: setup.ring.base)

@@ -40,6 +40,8 @@ public struct ExportStatus: Sendable {
     public var errorPolicy: ErrorPolicy
     /// Requests that are held, or nil when none are.
     public var hold: Hold?
+    /// Whether guest memory is to be registered with io_uring.
+    public var registersMemory: Bool
     /// What happened between the queues and the backing since the export was made, summed over the queues.
     public var channel: IOChannelCounters
     /// One entry per offered queue.
@@ -107,6 +109,10 @@ public struct ExportStatus: Sendable {
         public var held: Int
         /// Age of the oldest such request in nanoseconds, or nil when there is none.
         public var oldestInFlightNanoseconds: UInt64?
+        /// Bytes of guest memory that are registered with its poller's io_uring.
+        public var registeredBytes: UInt64
+        /// Why not all that was to be is registered, or nil.
+        public var unregisteredReason: String?
     }
 }
 

@@ -102,6 +102,12 @@ package class PolledQueue {
     package func replaceLog(_ log: RingLog?) { preconditionFailure("a subclass replaces") }
     /// Whether writes are logged.
     var isLogging: Bool { preconditionFailure("a subclass answers") }
+    /// The memory that is to be registered with io_uring; nil when none is.
+    var memoryToRegister: GuestMemory? { nil }
+    /// Makes the channel use registered memory; none ends that.
+    func useRegistered(_ memory: [RegisteredMemory]) {}
+    /// Tells the control thread what is registered.
+    func reportRegistration(_ registration: MemoryRegistration) {}
     /// Gives up the channel; nothing is in flight.
     package func close() { preconditionFailure("a subclass closes") }
     /// The IOMMU does not permit the access that the queue waits with: the chain gets an error when it is taken next.

@@ -6,6 +6,7 @@ extension PollerLoop {
     func replaceMemory(_ token: UInt64, _ memory: GuestMemory, _ addresses: RingAddresses) {
         guard let queue = queues[token] else { return }
         if let reason = queue.replaceMemory(memory, addresses) { return fail(queue, reason) }
+        registerMemory(of: queue, token)
         goOn(queue)
     }
 

@@ -37,6 +37,8 @@ final class PollerLoop {
     /// Queues that take no more chains and wait for those in flight.
     var draining: [UInt64] = []
     private var turns = 0
+    /// Guest memory that is registered, once a queue wanted it.
+    var registrations: MemoryRegistrations?
     /// When held requests are to be tried again, on the monotonic clock; `UInt64.max` while none are held.
     private var nextRetry = UInt64.max
     /// When the queues publish their gauges next, while there is no sleep to do it before.
@@ -78,7 +80,7 @@ final class PollerLoop {
             }
         }
         // The kernel may still write to the memory of abandoned requests: it is kept until the process is gone.
-        if !queues.isEmpty { _ = unsafe Unmanaged.passRetained(self) }
+        if !queues.isEmpty { _ = unsafe Unmanaged.passRetained(self) } else { registrations?.endAll() }
     }
 
     // MARK: Jobs
@@ -111,6 +113,7 @@ final class PollerLoop {
     func add(_ queue: PolledQueue, token: UInt64) throws(SystemError) {
         if let kick = queue.kick { try epoll.add(kick.rawValue, .readable, token: token) }
         queues[token] = queue
+        registerMemory(of: queue, token)
         heat(queue)
         updateWaking()
     }
@@ -221,6 +224,7 @@ final class PollerLoop {
             guard queue.inFlight == 0 else { continue }
             if let kick = queue.kick { epoll.remove(kick.rawValue) }
             queue.close()
+            registrations?.end(token)
             queues[token] = nil
             queue.onStopped?(queue.base)
             queue.onStopped = nil
@@ -323,6 +327,8 @@ final class PollerLoop {
             if queues.values.contains(where: \.hasCompletions) { return completeAll() }
             // An engine that has something finished already must be reaped first; one that has not will make its descriptor readable.
             for index in 0..<engines.count where !engines.with(index, { $0.prepareToSleep() }) { return }
+            // Pinned between turns, a piece at a time, until all is.
+            if let registrations, registrations.isPending { return }
             PollerGauges.add(1, to: poller.gauges.sleeps)
             for queue in queues.values { queue.publishGauges() }
             takeEvents(timeoutNanoseconds: nextRetry == .max ? -1 : Int64(clamping: nextRetry &- min(now, nextRetry)))
@@ -348,6 +354,7 @@ final class PollerLoop {
     @inline(__always)
     private func checkTimes(_ now: UInt64) {
         if now >= nextRetry { retryHeld(now: now) }
+        if let registrations, registrations.isPending { registrations.step() }
         if now >= nextPublish {
             nextPublish = now &+ Self.publishNanoseconds
             for queue in queues.values { queue.publishGauges() }

@@ -141,6 +141,12 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
         publishGauges()
         channel.close()
     }
+    override var memoryToRegister: GuestMemory? { setup.registersMemory ? unsafe core.pointee.guest : nil }
+    override func useRegistered(_ memory: [RegisteredMemory]) {
+        guard setup.registersMemory, let channel = channel as? URingChannel else { return }
+        channel.use(memory)
+    }
+    override func reportRegistration(_ registration: MemoryRegistration) { setup.onRegistration(registration) }
     override var leavesCancelled: Bool { unsafe core.pointee.leavesCancelled }
     override var isLogging: Bool { unsafe core.pointee.log != nil }
 
@@ -187,6 +193,8 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
         }
         // Another state of the IOTLB takes no mapping away: what is in flight stays where it is.
         if unsafe !memory.sharesTable(with: core.pointee.guest) {
+            // An address may mean other memory from here on than what is pinned there.
+            useRegistered([])
             unsafe core.pointee.slots.retire(epoch: core.pointee.memoryEpoch)
             unsafe core.pointee.retired.retire(
                 core.pointee.guest, epoch: core.pointee.memoryEpoch, inFlight: core.pointee.slots.used)

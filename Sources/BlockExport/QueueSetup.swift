@@ -20,6 +20,10 @@ package struct QueueSetup: @unchecked Sendable {
     var pollMode: PollMode
     /// What happens to requests that the backing fails.
     var errorPolicy: ErrorPolicy
+    /// Whether guest memory is registered with io_uring, which the export must run on.
+    var registersMemory = false
+    /// Tells the control thread what of it is registered; called on the poller.
+    var onRegistration: @Sendable (MemoryRegistration) -> Void = { _ in }
     /// Tells the control thread that the queue waits for a translation; called on the poller.
     var onMiss: @Sendable (MemoryMiss) -> Void
     /// Tells the control thread that the ring broke, and why; called on the poller.

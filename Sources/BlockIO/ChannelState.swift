@@ -9,8 +9,8 @@ struct ChannelState {
     let descriptor: Int32
     /// Its place in io_uring's table of registered files, or -1.
     var registeredFile: Int32 = -1
-    /// Memory registered with the engine, and the piece of it that was used last.
-    private var registered: UnsafeMutablePointer<RegisteredMemory.Piece>?
+    /// Memory registered with the engine, and the range of it that was used last.
+    private var registered: UnsafePointer<RegisteredRange>?
     private var registeredCount = 0
     private var registeredLast = 0
     /// Alignment of memory less 1; 0 when anything will do.
@@ -39,10 +39,10 @@ struct ChannelState {
         unsafe self.mailbox = .passUnretained(mailbox)
     }
 
-    /// Makes transfers use registered memory, which the channel keeps.
-    mutating func use(_ memory: RegisteredMemory?) {
-        registeredCount = memory?.count ?? 0
-        unsafe registered = registeredCount > 0 ? memory?.table : nil
+    /// Makes transfers use registered memory, a table of `count` ranges that the channel keeps.
+    mutating func use(_ ranges: UnsafePointer<RegisteredRange>?, count: Int) {
+        registeredCount = count
+        unsafe registered = count > 0 ? ranges : nil
         registeredLast = 0
     }
 
@@ -50,17 +50,12 @@ struct ChannelState {
     @inline(__always)
     mutating func registeredIndex(_ base: UnsafeMutableRawPointer, _ length: UInt32) -> UInt16? {
         guard let registered = unsafe registered else { return nil }
-        let start = UInt(bitPattern: base)
-        let end = start &+ UInt(length)
-        let last = unsafe registered[registeredLast]
-        if start >= last.start && end <= last.end { return last.index }
-        for index in 0..<registeredCount {
-            let piece = unsafe registered[index]
-            if start >= piece.start && end <= piece.end {
-                registeredLast = index
-                return piece.index
-            }
+        let first = UInt(bitPattern: base)
+        let last = first &+ UInt(length)
+        if unsafe !registered[registeredLast].contains(first, last) {
+            guard let index = (0..<registeredCount).first(where: { unsafe registered[$0].contains(first, last) }) else { return nil }
+            registeredLast = index
         }
-        return nil
+        return unsafe registered[registeredLast].place(first, last)
     }
 }

@@ -2,63 +2,96 @@ import CLibURing
 import Glibc
 public import LinuxSystem
 
-/// Guest memory that io_uring keeps mapped and pinned, so that transfers to and from it need not look up and pin its pages each time.
+/// A range of guest memory that io_uring keeps mapped and pinned, so that transfers to and from it need not look up and pin its pages each time.
 ///
-/// Pinning brings every page into memory and counts against RLIMIT_MEMLOCK: for guests whose memory is there anyway. It may take long and
-/// must happen on the engine's thread. Channels use it after `URingChannel.use`; a piece of I/O that does not lie in one registered piece
-/// goes the usual way.
+/// Pinning brings every page into memory, counts against RLIMIT_MEMLOCK and must happen on the engine's thread, which stands still meanwhile:
+/// so it is done piece by piece, and channels use a piece from the moment it is pinned. A piece of I/O that does not lie in one pinned piece
+/// goes the usual way. A page that is taken out of its file afterwards (a balloon, free page reporting) stays pinned and is the guest's no more:
+/// see docs/architecture.md, "Registered memory".
 ///
 /// Safety: the table is allocated in init and freed in deinit; channels that use it retain this object.
 @safe
 public final class RegisteredMemory {
-    /// A part of a range, as large as one entry of io_uring's table may be.
-    struct Piece {
-        let start: UInt
-        let end: UInt
-        let index: UInt16
-    }
-
-    /// The kernel's limit for one entry (io_uring_register(2)).
-    static let pieceSizeMax = 1 << 30
+    /// Bytes of one piece, a power of two: the most that is pinned in one go, and what one entry of io_uring's table is for.
+    public static let pieceSize = 1 << pieceShift
+    static let pieceShift: UInt = 24
 
     private let engine: URingEngine
-    let table: UnsafeMutablePointer<Piece>
-    let count: Int
-    private var isClosed = false
+    /// The memory as it is mapped here.
+    public let range: IOVector
+    /// Places of the pieces in io_uring's table, or -1 for pieces that are not pinned.
+    let places: UnsafeMutablePointer<Int32>
+    private let pieceCount: Int
+    private var pinnedCount = 0
 
-    /// Registers `ranges` of mapped memory. Fails with ENOMEM when RLIMIT_MEMLOCK or io_uring's table does not allow it, and with EOPNOTSUPP
-    /// on kernels before 5.19; nothing is registered then.
-    public init(_ ranges: [IOVector], on engine: URingEngine) throws(SystemError) {
-        var parts: [IOVector] = []
-        for range in ranges {
-            var offset = 0
-            while offset < range.length {
-                let length = min(Self.pieceSizeMax, range.length - offset)
-                parts.append(unsafe IOVector(base: range.base + offset, length: length))
-                offset += length
-            }
-        }
-        let places = try unsafe engine.state.pointee.buffers.add(parts)
+    /// Describes mapped memory, at least a byte; none of it is pinned yet.
+    public init(_ range: IOVector, on engine: URingEngine) {
+        precondition(range.length > 0, "a range has bytes")
         self.engine = engine
-        count = parts.count
-        unsafe table = .allocate(capacity: max(count, 1))
-        for (index, part) in parts.enumerated() {
-            let start = unsafe UInt(bitPattern: part.base)
-            let piece = Piece(start: start, end: start + UInt(part.length), index: UInt16(places[index]))
-            unsafe (table + index).initialize(to: piece)
-        }
+        self.range = range
+        pieceCount = (range.length - 1) >> Int(Self.pieceShift) + 1
+        unsafe places = .allocate(capacity: pieceCount)
+        unsafe places.initialize(repeating: -1, count: pieceCount)
     }
 
     deinit {
-        precondition(isClosed, "registered memory is closed on its engine's thread before it goes")
-        unsafe table.deallocate()
+        precondition(pinnedCount == 0, "registered memory is unpinned on its engine's thread before it goes")
+        unsafe places.deallocate()
     }
 
-    /// Unpins the memory, on the engine's thread; no channel may use it any more. Operations in flight keep what they need.
-    public func close() {
-        guard !isClosed else { return }
-        isClosed = true
-        for index in 0..<count { unsafe engine.state.pointee.buffers.remove(Int(table[index].index)) }
+    /// Bytes that are pinned.
+    public var byteCount: Int { min(pinnedCount << Int(Self.pieceShift), range.length) }
+
+    /// Pins the next piece; whether there is one more after it. On the engine's thread.
+    ///
+    /// - Throws: ENOMEM when RLIMIT_MEMLOCK or io_uring's table does not allow it, EOPNOTSUPP on kernels before 5.19 and for files of a disk's file
+    ///   system; what was pinned before stays.
+    public func pinNext() throws(SystemError) -> Bool {
+        guard pinnedCount < pieceCount else { return false }
+        let offset = pinnedCount << Int(Self.pieceShift)
+        let piece = unsafe IOVector(base: range.base + offset, length: min(Self.pieceSize, range.length - offset))
+        unsafe places[pinnedCount] = try engine.state.pointee.buffers.add(piece)
+        pinnedCount += 1
+        return pinnedCount < pieceCount
+    }
+
+    /// Unpins the last piece that is pinned; whether there is one more. On the engine's thread. Operations in flight keep what they need,
+    /// channels go the usual way from now on.
+    public func unpinNext() -> Bool {
+        guard pinnedCount > 0 else { return false }
+        pinnedCount -= 1
+        unsafe engine.state.pointee.buffers.remove(places[pinnedCount])
+        unsafe places[pinnedCount] = -1
+        return pinnedCount > 0
+    }
+}
+
+/// What a channel looks up: a ``RegisteredMemory`` as numbers.
+///
+/// Safety: `places` is that of a `RegisteredMemory` that the channel retains.
+@safe
+struct RegisteredRange {
+    let start: UInt
+    let end: UInt
+    let places: UnsafeMutablePointer<Int32>
+
+    init(_ memory: RegisteredMemory) {
+        start = unsafe UInt(bitPattern: memory.range.base)
+        end = start + UInt(memory.range.length)
+        unsafe places = memory.places
+    }
+
+    /// Whether all the bytes from `first` to before `last`, at least one, are here.
+    @inline(__always)
+    func contains(_ first: UInt, _ last: UInt) -> Bool { first >= start && last <= end }
+
+    /// The place of the piece that holds all of the bytes, which are here; nil when they lie in two, or in one that is not pinned.
+    @inline(__always)
+    func place(_ first: UInt, _ last: UInt) -> UInt16? {
+        let piece = (first &- start) >> RegisteredMemory.pieceShift
+        guard (last &- 1 &- start) >> RegisteredMemory.pieceShift == piece else { return nil }
+        let place = unsafe places[Int(piece)]
+        return place < 0 ? nil : UInt16(truncatingIfNeeded: place)
     }
 }
 
@@ -67,18 +100,19 @@ public final class RegisteredMemory {
 /// Safety: holds only the ring's pointer, which the engine's state keeps.
 @safe
 struct URingBufferTable {
-    private static let capacity = 1024
+    /// The kernel's limit, IORING_MAX_REG_BUFFERS: 256 GiB of memory in whole pieces.
+    private static let capacity: Int32 = 1 << 14
     private let ring: UnsafeMutablePointer<io_uring>
-    private var free: [Int] = []
+    private var free: [Int32] = []
     private var isRegistered = false
 
     init(_ ring: UnsafeMutablePointer<io_uring>) {
         unsafe self.ring = ring
     }
 
-    /// Registers all of `parts`, or none, and returns their places.
-    mutating func add(_ parts: [IOVector]) throws(SystemError) -> [Int] {
-        let what = "register \(parts.count) pieces of memory with io_uring"
+    /// Registers a piece of memory and returns its place.
+    mutating func add(_ piece: IOVector) throws(SystemError) -> Int32 {
+        let what = "register memory with io_uring"
         if !isRegistered {
             guard unsafe io_uring_register_buffers_sparse(ring, UInt32(Self.capacity)) == 0 else {
                 throw SystemError(what, errno: EOPNOTSUPP)
@@ -86,29 +120,21 @@ struct URingBufferTable {
             isRegistered = true
             free = Array((0..<Self.capacity).reversed())
         }
-        guard parts.count <= free.count else { throw SystemError(what, errno: ENOMEM) }
-        var places: [Int] = []
-        for part in parts {
-            let place = free.removeLast()
-            let status = update(place, part)
-            guard status >= 0 else {
-                free.append(place)
-                for done in places { remove(done) }
-                throw SystemError(what, errno: status)
-            }
-            places.append(place)
-        }
-        return places
+        guard let place = free.last else { throw SystemError(what, errno: ENOMEM) }
+        let status = update(place, piece)
+        guard status >= 0 else { throw SystemError(what, errno: status) }
+        free.removeLast()
+        return place
     }
 
     /// Clears a place.
-    mutating func remove(_ place: Int) {
+    mutating func remove(_ place: Int32) {
         _ = update(place, nil)
         free.append(place)
     }
 
-    private func update(_ place: Int, _ part: IOVector?) -> Int32 {
-        var vector = unsafe iovec(iov_base: part?.base, iov_len: part?.length ?? 0)
+    private func update(_ place: Int32, _ piece: IOVector?) -> Int32 {
+        var vector = unsafe iovec(iov_base: piece?.base, iov_len: piece?.length ?? 0)
         var tag: UInt64 = 0
         return unsafe io_uring_register_buffers_update_tag(ring, UInt32(place), &vector, &tag, 1)
     }

@@ -7,7 +7,8 @@ public final class URingChannel: IOChannel {
     private let backing: Backing
     private let engineState: UnsafeMutablePointer<URingState>
     private let state: UnsafeMutablePointer<ChannelState>
-    private var memory: RegisteredMemory?
+    private var memory: [RegisteredMemory] = []
+    private var ranges: UnsafeMutablePointer<RegisteredRange>?
     private var isClosed = false
 
     /// Makes a channel to a backing that is not null, on the engine's thread. `close` must be called there before the channel goes.
@@ -25,6 +26,7 @@ public final class URingChannel: IOChannel {
 
     deinit {
         precondition(isClosed, "a channel is closed on its engine's thread before it goes")
+        unsafe ranges?.deallocate()
         unsafe state.deallocate()
     }
 
@@ -33,10 +35,15 @@ public final class URingChannel: IOChannel {
         unsafe engineState.pointee.add(operation, state)
     }
 
-    /// Makes transfers from now on use memory that is registered with the same engine; nil ends that.
-    public func use(_ memory: RegisteredMemory?) {
+    /// Makes transfers from now on use what is pinned of memory that is registered with the same engine; none ends that.
+    public func use(_ memory: [RegisteredMemory]) {
+        let before = unsafe ranges
+        let table = UnsafeMutablePointer<RegisteredRange>.allocate(capacity: max(memory.count, 1))
+        for (index, part) in memory.enumerated() { unsafe (table + index).initialize(to: RegisteredRange(part)) }
+        unsafe state.pointee.use(table, count: memory.count)
+        unsafe ranges = table
         self.memory = memory
-        unsafe state.pointee.use(memory)
+        unsafe before?.deallocate()
     }
 
     /// Ends what waits here.
@@ -48,7 +55,7 @@ public final class URingChannel: IOChannel {
     public func close() {
         guard !isClosed else { return }
         isClosed = true
-        use(nil)
+        use([])
         unsafe engineState.pointee.files.remove(state.pointee.registeredFile)
     }
 

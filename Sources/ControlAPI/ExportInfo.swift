@@ -44,6 +44,8 @@ public struct ExportInfo: DescribedObject {
     public var node: Int?
     /// What happens to requests that the backing fails.
     public var onError: ErrorChoice
+    /// Whether guest memory is registered with io_uring.
+    public var registerMemory: Bool
     /// Requests that are held.
     public var hold: HoldInfo?
     /// What happened between the queues and the backing.
@@ -71,6 +73,7 @@ public struct ExportInfo: DescribedObject {
         case bufferedReason = "buffered_reason"
         case poll, writeback, node
         case onError = "on_error"
+        case registerMemory = "register_memory"
         case hold
         case backingStats = "backing_stats"
         case frontend, queues
@@ -101,6 +104,7 @@ public struct ExportInfo: DescribedObject {
             .required(CodingKeys.writeback, .boolean, "whether completed writes may sit in a volatile cache until a flush"),
             .optional(CodingKeys.node, .natural, "NUMA node of the backing's device"),
             .required(CodingKeys.onError, .string(.onError), "what happens to requests that the backing fails"),
+            .required(CodingKeys.registerMemory, .boolean, "whether guest memory is pinned for io_uring"),
             .optional(CodingKeys.hold, HoldInfo.schema, "requests that the backing failed and that wait, if any do"),
             .required(CodingKeys.backingStats, BackingStats.schema, "what happened between the queues and the backing so far"),
             .optional(CodingKeys.frontend, FrontendInfo.schema, "who is connected"),
@@ -127,6 +131,7 @@ public struct ExportInfo: DescribedObject {
         poll = parameters.poll ?? .adaptive
         writeback = false
         onError = parameters.onError ?? .report
+        registerMemory = parameters.registerMemory ?? false
         backingStats = BackingStats()
         queues = []
     }

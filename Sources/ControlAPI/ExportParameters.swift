@@ -31,6 +31,8 @@ public struct ExportParameters: DescribedObject {
     public var directIO: DirectIOChoice?
     /// What happens to requests that the backing fails.
     public var onError: ErrorChoice?
+    /// Whether guest memory is registered with io_uring.
+    public var registerMemory: Bool?
 
     /// Names on the wire.
     public enum CodingKeys: String, CodingKey, CaseIterable {
@@ -46,6 +48,7 @@ public struct ExportParameters: DescribedObject {
         case poll, cpus
         case directIO = "direct_io"
         case onError = "on_error"
+        case registerMemory = "register_memory"
     }
 
     /// The most queues of an export.
@@ -91,6 +94,10 @@ public struct ExportParameters: DescribedObject {
                 CodingKeys.onError, .string(.onError),
                 "what happens to requests that the backing fails: the guest gets the error, or they wait and are tried again, up to that age",
                 default: "report"),
+            .optional(
+                CodingKeys.registerMemory, .boolean,
+                "pin guest memory for io_uring; not for guests whose memory is taken back while they run (balloon, free page reporting, virtio-mem)",
+                default: "false"),
         ]
     }
 

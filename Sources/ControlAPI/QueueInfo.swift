@@ -26,6 +26,10 @@ public struct QueueInfo: DescribedObject {
     public var held: Int
     /// Age of the oldest such request in nanoseconds.
     public var oldestInFlightNS: UInt64?
+    /// Bytes of guest memory that are pinned for it.
+    public var registeredBytes: UInt64
+    /// Why not all that was to be is.
+    public var unregisteredReason: String?
 
     /// Names on the wire.
     public enum CodingKeys: String, CodingKey, CaseIterable {
@@ -35,6 +39,8 @@ public struct QueueInfo: DescribedObject {
         case inFlight = "in_flight"
         case held
         case oldestInFlightNS = "oldest_in_flight_ns"
+        case registeredBytes = "registered_bytes"
+        case unregisteredReason = "unregistered_reason"
     }
 
     /// Members.
@@ -53,6 +59,8 @@ public struct QueueInfo: DescribedObject {
             .required(CodingKeys.inFlight, .natural, "requests taken and not yet completed"),
             .required(CodingKeys.held, .natural, "those of them that the backing failed and that wait to be tried again"),
             .optional(CodingKeys.oldestInFlightNS, .natural, "age of the oldest request in flight in nanoseconds"),
+            .required(CodingKeys.registeredBytes, .natural, "bytes of guest memory that are pinned for its poller's io_uring"),
+            .optional(CodingKeys.unregisteredReason, .text, "why not all that was to be pinned is, with register_memory"),
         ]
     }
 
@@ -66,5 +74,6 @@ public struct QueueInfo: DescribedObject {
         crossesNodes = []
         inFlight = 0
         held = 0
+        registeredBytes = 0
     }
 }

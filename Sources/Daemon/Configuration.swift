@@ -72,6 +72,7 @@ public struct ExportDefaults: DescribedObject {
     var cpus: CPUList?
     var directIO: DirectIOChoice?
     var onError: ErrorChoice?
+    var registerMemory: Bool?
 
     enum CodingKeys: String, CodingKey {
         case socketMode = "socket_mode"
@@ -81,6 +82,7 @@ public struct ExportDefaults: DescribedObject {
         case engine, poll, cpus
         case directIO = "direct_io"
         case onError = "on_error"
+        case registerMemory = "register_memory"
     }
 
     /// Those of `export.create` that make sense for several.
@@ -101,6 +103,7 @@ public struct ExportDefaults: DescribedObject {
         result.cpus = parameters.cpus ?? cpus
         result.directIO = parameters.directIO ?? directIO
         result.onError = parameters.onError ?? onError
+        result.registerMemory = parameters.registerMemory ?? registerMemory
         return result
     }
 }

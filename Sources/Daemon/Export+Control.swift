@@ -28,6 +28,7 @@ extension ExportConfiguration {
         socketMode = parameters.socketMode.flatMap { UInt32($0, radix: 8) } ?? socketMode
         socketGroup = parameters.socketGroup
         errorPolicy = parameters.onError.map { $0.policy } ?? errorPolicy
+        registersMemory = parameters.registerMemory ?? registersMemory
         drainTimeoutNanoseconds = settings.drainTimeoutNanoseconds
     }
 }
@@ -134,6 +135,7 @@ extension ExportInfo {
         writeback = status.isWriteback
         node = status.backingNode
         onError = ErrorChoice(status.errorPolicy)
+        registerMemory = status.registersMemory
         hold = status.hold.map {
             HoldInfo(requests: $0.requests, durationNS: $0.nanoseconds, tries: $0.tries, lastError: $0.error)
         }
@@ -155,6 +157,7 @@ extension ExportInfo {
             info.inFlight = queue.inFlight
             info.held = queue.held
             info.oldestInFlightNS = queue.oldestInFlightNanoseconds
+            (info.registeredBytes, info.unregisteredReason) = (queue.registeredBytes, queue.unregisteredReason)
             return info
         }
     }

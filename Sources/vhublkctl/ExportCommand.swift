@@ -66,6 +66,11 @@ extension ExportCommand {
                     + "so many seconds or as long as it takes. (default: report)", valueName: "report|hold[:seconds]"),
             completion: .list(["report", "hold"]))
         var onError: ErrorChoice?
+        @Flag(
+            help: ArgumentHelp(
+                "Pin guest memory for io_uring.",
+                discussion: "Never with a balloon, free page reporting or virtio-mem, which take pages back: data would be lost."))
+        var registerMemory = false
 
         func run() throws {
             var parameters = ExportParameters(
@@ -76,6 +81,7 @@ extension ExportCommand {
             parameters.socketGroup = socketGroup
             parameters.directIO = direct
             parameters.onError = onError
+            parameters.registerMemory = registerMemory ? true : nil
             try ask(ExportCreate.self, parameters) {
                 "export \($0.name) is ready on \($0.socket ?? "its inherited socket")\n" + ExportText.details($0)
             }

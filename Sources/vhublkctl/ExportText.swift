@@ -33,6 +33,7 @@ enum ExportText {
             ("cache", export.writeback ? "write-back" : "write-through"), ("poll", export.poll.rawValue),
         ]
         rows.append(("on error", export.onError.text))
+        if export.registerMemory { rows.append(("registered", registered(export.queues))) }
         if let hold = export.hold {
             let since = "\(hold.requests) requests, for \(Quantity.time(hold.durationNS)), tried again \(hold.tries) times"
             rows.append(("held", "\(since), last error: \(hold.lastError)"))
@@ -45,6 +46,13 @@ enum ExportText {
         let width = rows.map { $0.0.count }.max() ?? 0
         let text = rows.map { $0.0 + ":" + String(repeating: " ", count: width + 1 - $0.0.count) + $0.1 }.joined(separator: "\n")
         return export.queues.isEmpty ? text : text + "\n\n" + queues(export.queues)
+    }
+
+    /// What is pinned for the queues that have the least, and why it is not all.
+    private static func registered(_ queues: [QueueInfo]) -> String {
+        let running = queues.filter { $0.cpu != nil }
+        guard let least = running.min(by: { $0.registeredBytes < $1.registeredBytes }) else { return "nothing yet" }
+        return described("\(ByteSize(least.registeredBytes)) of guest memory", least.unregisteredReason ?? "")
     }
 
     private static func described(_ value: String, _ reason: String) -> String { reason.isEmpty ? value : "\(value) (\(reason))" }
