@@ -15,7 +15,9 @@ extension Export {
             engineReason: disk.choice.reason, isDirect: backing.isDirect, bufferedReason: backing.isDirect ? nil : backing.bufferedReason,
             pollMode: configuration.pollMode, isWriteback: disk.isWriteback, backingNode: backing.node,
             isLocked: backing.isLockable && device.lock.isHeld, backingConflict: device.lock.conflict, frontend: frontendStatus,
-            errorPolicy: configuration.errorPolicy, hold: holdStatus, registersMemory: configuration.registersMemory,
+            errorPolicy: configuration.errorPolicy, hold: holdStatus,
+            spinNanosecondsMax: configuration.spinNanosecondsMax, coalescing: configuration.coalescing,
+            registersMemory: configuration.registersMemory,
             channel: statistics.total.channel,
             queues: device.queues.map(status(of:)))
     }

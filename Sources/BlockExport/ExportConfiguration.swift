@@ -40,6 +40,10 @@ public struct ExportConfiguration: Sendable {
     public var lockTimeoutNanoseconds: UInt64
     /// What happens to requests that the backing fails.
     public var errorPolicy: ErrorPolicy
+    /// For how long, and for how many requests, notifications may wait for each other; nil: each is sent at once.
+    public var coalescing: CoalescingLimits?
+    /// The longest that an adaptive queue is spun for, nanoseconds.
+    public var spinNanosecondsMax = SpinForecast.spinNanosecondsDefault
     /// Whether guest memory is registered with io_uring, which pins it (docs/architecture.md, "Registered memory"). Without effect on other
     /// engines.
     public var registersMemory = false

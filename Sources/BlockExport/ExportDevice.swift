@@ -96,6 +96,8 @@ final class ExportDevice: @ControlActor SessionDevice {
                 onMiss: { [weak self] miss in ControlActor.post { self?.onMiss?(index, miss) } },
                 onFailure: { [weak self] reason in ControlActor.post { self?.ringFailed(index, reason) } },
                 onHold: { [weak self] change in ControlActor.post { self?.holdWatch.note(change, queue: index) } })
+            setup.coalescing = configuration.coalescing
+            setup.spinNanosecondsMax = configuration.spinNanosecondsMax
             setup.registersMemory = configuration.registersMemory && disk.choice.engine == .ioURing
             setup.onRegistration = { registration in ControlActor.post { queue.registration = registration } }
             setup.onRecovery = { [weak self] count in ControlActor.post { self?.tell(.recovered(queue: index, requests: count)) } }

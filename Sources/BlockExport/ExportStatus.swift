@@ -40,6 +40,10 @@ public struct ExportStatus: Sendable {
     public var errorPolicy: ErrorPolicy
     /// Requests that are held, or nil when none are.
     public var hold: Hold?
+    /// The longest that an adaptive queue is spun for, nanoseconds.
+    public var spinNanosecondsMax: UInt64
+    /// For how long notifications may wait for each other, or nil.
+    public var coalescing: CoalescingLimits?
     /// Whether guest memory is to be registered with io_uring.
     public var registersMemory: Bool
     /// What happened between the queues and the backing since the export was made, summed over the queues.

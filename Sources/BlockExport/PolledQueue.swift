@@ -30,14 +30,15 @@ package class PolledQueue {
     package final var state = State.running {
         didSet { updateWatch() }
     }
-    /// Whether ``complete()`` goes the slower way: to log writes, to leave requests in the inflight region, or to forget them.
+    /// Whether ``complete()`` goes the slower way: to log writes, to leave requests in the inflight region, to forget them, or to let
+    /// notifications wait for each other.
     final private(set) var isWatched = false
     /// Whether the poller looks at the ring at each turn; otherwise it waits for a kick.
     package final var isHot = false
     /// Until when, on the monotonic clock, the queue stays hot without new work.
     final var hotUntil: UInt64 = 0
     /// Whether an adaptive queue is to be spun for.
-    final var forecast = SpinForecast()
+    final var forecast: SpinForecast
     /// Called once, on the poller, when nothing touches guest memory any more.
     package var onStopped: ((RingBase?) -> Void)?
 
@@ -57,7 +58,10 @@ package class PolledQueue {
         case abandoned
     }
 
-    init(identity: QueueIdentity, counters: QueueCounters, pollMode: PollMode, kick: FileDescriptor?) {
+    init(
+        identity: QueueIdentity, counters: QueueCounters, pollMode: PollMode, spinNanosecondsMax: UInt64, kick: FileDescriptor?
+    ) {
+        forecast = SpinForecast(spinNanosecondsMax: spinNanosecondsMax)
         self.identity = identity
         self.counters = counters
         self.pollMode = pollMode
@@ -108,6 +112,10 @@ package class PolledQueue {
     func useRegistered(_ memory: [RegisteredMemory]) {}
     /// Tells the control thread what is registered.
     func reportRegistration(_ registration: MemoryRegistration) {}
+    /// Whether notifications may wait for each other.
+    var isCoalescing: Bool { false }
+    /// Sends the notification that is owed, if its time has come; when the one that is still owed is due, `UInt64.max` for none.
+    package func notifyOwed(now: UInt64) -> UInt64 { .max }
     /// Gives up the channel; nothing is in flight.
     package func close() { preconditionFailure("a subclass closes") }
     /// The IOMMU does not permit the access that the queue waits with: the chain gets an error when it is taken next.
@@ -126,7 +134,7 @@ package class PolledQueue {
     }
 
     /// To be called when one of its reasons comes or goes.
-    final func updateWatch() { isWatched = state == .abandoned || leavesCancelled || isLogging }
+    final func updateWatch() { isWatched = state == .abandoned || leavesCancelled || isLogging || isCoalescing }
 
     /// Waits on another kick descriptor from now on.
     package final func replaceKick(_ kick: FileDescriptor?) { self.kick = kick }

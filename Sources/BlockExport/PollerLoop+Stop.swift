@@ -25,6 +25,7 @@ extension PollerLoop {
     func abandon(_ token: UInt64, begun: (Int) -> Void, ended: @escaping () -> Void) {
         guard let queue = queues[token], let onStopped = queue.onStopped else { return }
         queue.cancelWaiting()
+        _ = queue.notifyOwed(now: .max)
         queue.state = .abandoned
         begun(queue.inFlight)
         if queue.hasCompletions { _ = queue.complete() }

@@ -26,7 +26,7 @@ final class PollerLoop {
     private let epoll: Epoll
     private var ioURingEngine: URingEngine?
     private var libaioEngine: AIOEngine?
-    private let engines = ReferenceList<IOEngine>()
+    let engines = ReferenceList<IOEngine>()
     private(set) var queues: [UInt64: PolledQueue] = [:]
     /// Those of `queues` that are looked at in each turn.
     private let hot = ReferenceList<PolledQueue>()
@@ -40,10 +40,12 @@ final class PollerLoop {
     /// Guest memory that is registered, once a queue wanted it.
     var registrations: MemoryRegistrations?
     /// When held requests are to be tried again, on the monotonic clock; `UInt64.max` while none are held.
-    private var nextRetry = UInt64.max
+    var nextRetry = UInt64.max
+    /// When a notification that waits for others is due, at the earliest; `UInt64.max` while none waits.
+    var nextNotification = UInt64.max
     /// When the queues publish their gauges next, while there is no sleep to do it before.
-    private var nextPublish: UInt64 = 0
-    private static let publishNanoseconds: UInt64 = 100_000_000
+    var nextPublish: UInt64 = 0
+    static let publishNanoseconds: UInt64 = 100_000_000
     /// Turns without work since the last one with some.
     private var idleTurns = 0
     // unsafe: allocated here, freed in deinit, used for one epoll_wait at a time.
@@ -325,13 +327,14 @@ final class PollerLoop {
         if hot.count == 0 {
             // What an engine ended at once, without the kernel, wakes nobody.
             if queues.values.contains(where: \.hasCompletions) { return completeAll() }
-            // An engine that has something finished already must be reaped first; one that has not will make its descriptor readable.
-            for index in 0..<engines.count where !engines.with(index, { $0.prepareToSleep() }) { return }
             // Pinned between turns, a piece at a time, until all is.
             if let registrations, registrations.isPending { return }
+            // An engine that has something finished already must be reaped first; one that has not will make its descriptor readable.
+            for index in 0..<engines.count where !engines.with(index, { $0.prepareToSleep() }) { return }
             PollerGauges.add(1, to: poller.gauges.sleeps)
             for queue in queues.values { queue.publishGauges() }
-            takeEvents(timeoutNanoseconds: nextRetry == .max ? -1 : Int64(clamping: nextRetry &- min(now, nextRetry)))
+            let next = min(nextRetry, nextNotification)
+            takeEvents(timeoutNanoseconds: next == .max ? -1 : Int64(clamping: next &- min(now, next)))
         } else if idleTurns % Self.turnsPerCheck == 0 {
             if hasCool { takeEvents(timeoutNanoseconds: 0) }
             yieldToTheKernel()
@@ -343,35 +346,6 @@ final class PollerLoop {
     /// scheduler's next slice, a second at worst.
     private func yieldToTheKernel() {
         for index in 0..<engines.count where engines.with(index, { $0.inFlight }) > 0 { return SpinHint.yield() }
-    }
-
-    // MARK: Times
-
-    /// A queue has requests to be tried again at that time.
-    func scheduleRetry(at time: UInt64) { nextRetry = min(nextRetry, time) }
-
-    /// Does what is due, between two batches or while there is nothing to do.
-    @inline(__always)
-    private func checkTimes(_ now: UInt64) {
-        if now >= nextRetry { retryHeld(now: now) }
-        if let registrations, registrations.isPending { registrations.step() }
-        if now >= nextPublish {
-            nextPublish = now &+ Self.publishNanoseconds
-            for queue in queues.values { queue.publishGauges() }
-        }
-    }
-
-    @inline(never)
-    private func retryHeld(now: UInt64) {
-        nextRetry = .max
-        for queue in queues.values { nextRetry = min(nextRetry, queue.retryHeld(now: now)) }
-        for index in 0..<engines.count {
-            engines.with(index) { engine in
-                engine.submit()
-                _ = engine.reap()
-            }
-        }
-        completeAll()
     }
 
     private func takeEvents(timeoutNanoseconds: Int64) {

@@ -46,7 +46,8 @@ extension QueueCore {
             ring.publish()
             if isWatched { logUsed(since: cursor) }
             counters.set(.inFlight, UInt64(truncatingIfNeeded: slots.used))
-            if ring.shouldNotify() { notify() }
+            let isWanted = ring.shouldNotify()
+            if isWatched ? owesNow(done, isWanted, now) : isWanted { notify() }
         }
         return done
     }

@@ -2,8 +2,8 @@ internal import BlockIO
 internal import LinuxSystem
 internal import Virtio
 
-/// Completing with more care than usual: while writes to guest memory are logged, and while a ring stops whose requests may stay in the
-/// inflight region.
+/// Completing with more care than usual: while writes to guest memory are logged, while a ring stops whose requests may stay in the
+/// inflight region, and where notifications wait for each other.
 extension QueueCore {
     /// As ``complete()``; chosen by a flag that the poller looks at once per batch, so that nothing of it is on the usual way.
     @inline(never)
@@ -16,6 +16,17 @@ extension QueueCore {
         guard unsafe result == RequestResult.cancelled || result >= 0 && slot.pointee.rangesLeft > 0 else { return false }
         unsafe release(slot)
         return true
+    }
+
+    /// Whether the driver is to be told of a batch now, rather than with later ones.
+    mutating func owesNow(_ done: Int, _ isWanted: Bool, _ now: UInt64) -> Bool {
+        coalescing.isDue(after: done, isWanted: isWanted, isLast: slots.used == 0, now: now)
+    }
+
+    /// Sends a notification that is owed and due. Returns when the one that is still owed will be, `UInt64.max` for none.
+    mutating func notifyOwed(now: UInt64) -> UInt64 {
+        if coalescing.isOver(now: now) { notify() }
+        return coalescing.due
     }
 
     /// Notes what a request wrote: the data of a read, also of one that failed half-way, and the status byte.

@@ -39,6 +39,8 @@ struct QueueCore<Ring: Virtqueue, Channel: IOChannel> {
     var callDescriptor: Int32
     /// Marks writes to guest memory, while a migration wants it.
     var log: QueueLog?
+    /// The notification that waits for more, if such ones do. Looked at on the slower way to complete only.
+    var coalescing: Coalescing
     /// The ring is being stopped, and requests that the disk has not got stay in the inflight region.
     var leavesCancelled = false
 
@@ -48,7 +50,8 @@ struct QueueCore<Ring: Virtqueue, Channel: IOChannel> {
     init(
         ring: Ring, channel: Channel, counters: QueueCounters, gauges: PollerGauges, disk: Disk, slots: RequestSlots,
         guest: GuestMemory,
-        completions: UnsafeMutablePointer<IOCompletionList>, features: VirtioFeatures, callDescriptor: Int32, held: HeldRequests?
+        completions: UnsafeMutablePointer<IOCompletionList>, features: VirtioFeatures, callDescriptor: Int32, held: HeldRequests?,
+        coalescing: Coalescing = Coalescing(nil)
     ) {
         self.ring = ring
         unsafe self.channel = .passUnretained(channel)
@@ -62,6 +65,7 @@ struct QueueCore<Ring: Virtqueue, Channel: IOChannel> {
         self.features = features
         self.callDescriptor = callDescriptor
         unsafe self.held = held
+        self.coalescing = coalescing
         // Acquire: what changed before this number moved is seen by the two reads that follow.
         diskGeneration = disk.generation.load(ordering: .acquiring)
         check = disk.check(features: features)

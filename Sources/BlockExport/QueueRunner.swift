@@ -13,6 +13,8 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
     private let setup: QueueSetup
     private let scratch: MemoryMapping
     private let held: HeldRequests?
+    /// Told when a notification that is owed now will be due, where such ones are.
+    private let scheduleNotification: (UInt64) -> Void
     private var areas: RingAddresses
     private var call: FileDescriptor?
     /// What of the channel's counters the queue's have already.
@@ -20,8 +22,10 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
     private let gauges: PollerGauges
 
     package init(
-        setup: QueueSetup, channel: Channel, held: HeldRequests? = nil, node: Int?, gauges: PollerGauges = PollerGauges()
+        setup: QueueSetup, channel: Channel, held: HeldRequests? = nil, node: Int?, gauges: PollerGauges = PollerGauges(),
+        scheduleNotification: @escaping (UInt64) -> Void = { _ in }
     ) throws {
+        self.scheduleNotification = scheduleNotification
         self.gauges = gauges
         self.setup = setup
         self.channel = channel
@@ -49,9 +53,11 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
             to: QueueCore(
                 ring: device, channel: channel, counters: setup.counters, gauges: gauges, disk: setup.disk, slots: slots,
                 guest: ring.memory, completions: completions, features: ring.features, callDescriptor: ring.call?.rawValue ?? -1,
-                held: held))
+                held: held, coalescing: Coalescing(setup.coalescing)))
         areas = ring.addresses
-        super.init(identity: setup.identity, counters: setup.counters, pollMode: setup.pollMode, kick: ring.isPolled ? nil : ring.kick)
+        super.init(
+            identity: setup.identity, counters: setup.counters, pollMode: setup.pollMode, spinNanosecondsMax: setup.spinNanosecondsMax,
+            kick: ring.isPolled ? nil : ring.kick)
         if device.resubmitCount > 0 { setup.onRecovery(device.resubmitCount) }
         // A daemon that died after it published and before it signalled owes the driver a notification; a spurious one harms nobody.
         if !Ring.Observer.breaks(.signalAtStart) { unsafe core.pointee.notify() }
@@ -88,11 +94,17 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
 
     @specialized(where Ring == SplitVirtqueue, Channel == URingChannel)
     @specialized(where Ring == SplitVirtqueue, Channel == AIOChannel)
+    @specialized(where Ring == SplitVirtqueue, Channel == NullChannel)
     @specialized(where Ring == PackedVirtqueue, Channel == URingChannel)
     @specialized(where Ring == PackedVirtqueue, Channel == AIOChannel)
+    @specialized(where Ring == PackedVirtqueue, Channel == NullChannel)
     @inline(never)
     private func completeWatched() -> Int {
-        unsafe state == .abandoned ? core.pointee.discard() : core.pointee.completeWatched()
+        if state == .abandoned { return unsafe core.pointee.discard() }
+        let done = unsafe core.pointee.completeWatched()
+        let due = unsafe core.pointee.coalescing.due
+        if due != .max { scheduleNotification(due) }
+        return done
     }
 
     package override func takeResubmissions() { unsafe core.pointee.takeResubmissions() }
@@ -137,7 +149,12 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
         published = now
     }
 
+    override var isCoalescing: Bool { setup.coalescing != nil }
+    package override func notifyOwed(now: UInt64) -> UInt64 { unsafe core.pointee.notifyOwed(now: now) }
+
     package override func close() {
+        // What was completed is told before the ring is given back.
+        _ = notifyOwed(now: .max)
         publishGauges()
         channel.close()
     }

@@ -20,6 +20,10 @@ package struct QueueSetup: @unchecked Sendable {
     var pollMode: PollMode
     /// What happens to requests that the backing fails.
     var errorPolicy: ErrorPolicy
+    /// The longest that the queue is spun for where it is adaptive, nanoseconds.
+    var spinNanosecondsMax = SpinForecast.spinNanosecondsDefault
+    /// For how long notifications may wait for each other; nil: not at all.
+    package var coalescing: CoalescingLimits?
     /// Whether guest memory is registered with io_uring, which the export must run on.
     var registersMemory = false
     /// Tells the control thread what of it is registered; called on the poller.
@@ -69,17 +73,16 @@ package struct QueueSetup: @unchecked Sendable {
         let node = loop.poller.node
         let gauges = loop.poller.gauges
         let held = heldRequests(on: loop)
+        func queue<Channel: IOChannel>(_ channel: Channel) throws -> PolledQueue {
+            try QueueRunner<Ring, Channel>(
+                setup: self, channel: channel, held: held, node: node, gauges: gauges,
+                // The loop owns the queue.
+                scheduleNotification: { [unowned loop] in loop.scheduleNotification(at: $0) })
+        }
         switch disk.choice.engine {
-        case .null:
-            return try QueueRunner<Ring, NullChannel>(setup: self, channel: NullChannel(), held: held, node: node, gauges: gauges)
-        case .ioURing:
-            let engine = try loop.ioURing()
-            return try QueueRunner<Ring, URingChannel>(
-                setup: self, channel: URingChannel(engine: engine, backing: disk.backing), held: held, node: node, gauges: gauges)
-        case .libaio:
-            let engine = try loop.libaio()
-            return try QueueRunner<Ring, AIOChannel>(
-                setup: self, channel: AIOChannel(engine: engine, backing: disk.backing), held: held, node: node, gauges: gauges)
+        case .null: return try queue(NullChannel())
+        case .ioURing: return try queue(URingChannel(engine: try loop.ioURing(), backing: disk.backing))
+        case .libaio: return try queue(AIOChannel(engine: try loop.libaio(), backing: disk.backing))
         }
     }
 

@@ -44,6 +44,12 @@ public struct ExportInfo: DescribedObject {
     public var node: Int?
     /// What happens to requests that the backing fails.
     public var onError: ErrorChoice
+    /// The longest that an adaptive queue is spun for, in microseconds.
+    public var spinUS: Int
+    /// The longest that a completed request waits for its notification, in microseconds.
+    public var coalesceUS: Int
+    /// Completed requests that wait no longer, where such wait.
+    public var coalesceCount: Int?
     /// Whether guest memory is registered with io_uring.
     public var registerMemory: Bool
     /// Requests that are held.
@@ -73,6 +79,9 @@ public struct ExportInfo: DescribedObject {
         case bufferedReason = "buffered_reason"
         case poll, writeback, node
         case onError = "on_error"
+        case spinUS = "spin_us"
+        case coalesceUS = "coalesce_us"
+        case coalesceCount = "coalesce_count"
         case registerMemory = "register_memory"
         case hold
         case backingStats = "backing_stats"
@@ -104,6 +113,10 @@ public struct ExportInfo: DescribedObject {
             .required(CodingKeys.writeback, .boolean, "whether completed writes may sit in a volatile cache until a flush"),
             .optional(CodingKeys.node, .natural, "NUMA node of the backing's device"),
             .required(CodingKeys.onError, .string(.onError), "what happens to requests that the backing fails"),
+            .required(CodingKeys.spinUS, .natural, "the longest that a queue is spun for, in microseconds, where `poll` is adaptive"),
+            .required(
+                CodingKeys.coalesceUS, .natural, "the longest that a completed request waits for its notification, in microseconds"),
+            .optional(CodingKeys.coalesceCount, .natural, "completed requests that wait no longer, where such wait"),
             .required(CodingKeys.registerMemory, .boolean, "whether guest memory is pinned for io_uring"),
             .optional(CodingKeys.hold, HoldInfo.schema, "requests that the backing failed and that wait, if any do"),
             .required(CodingKeys.backingStats, BackingStats.schema, "what happened between the queues and the backing so far"),
@@ -131,6 +144,9 @@ public struct ExportInfo: DescribedObject {
         poll = parameters.poll ?? .adaptive
         writeback = false
         onError = parameters.onError ?? .report
+        spinUS = parameters.spinUS ?? ExportParameters.spinUSDefault
+        coalesceUS = parameters.coalesceUS ?? 0
+        if coalesceUS > 0 { coalesceCount = parameters.coalesceCount ?? ExportParameters.coalesceCountDefault }
         registerMemory = parameters.registerMemory ?? false
         backingStats = BackingStats()
         queues = []

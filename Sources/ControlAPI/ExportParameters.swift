@@ -31,6 +31,12 @@ public struct ExportParameters: DescribedObject {
     public var directIO: DirectIOChoice?
     /// What happens to requests that the backing fails.
     public var onError: ErrorChoice?
+    /// The longest that an adaptive queue is spun for, in microseconds.
+    public var spinUS: Int?
+    /// The longest that a completed request waits for its notification, in microseconds.
+    public var coalesceUS: Int?
+    /// Completed requests that wait no longer.
+    public var coalesceCount: Int?
     /// Whether guest memory is registered with io_uring.
     public var registerMemory: Bool?
 
@@ -48,6 +54,9 @@ public struct ExportParameters: DescribedObject {
         case poll, cpus
         case directIO = "direct_io"
         case onError = "on_error"
+        case spinUS = "spin_us"
+        case coalesceUS = "coalesce_us"
+        case coalesceCount = "coalesce_count"
         case registerMemory = "register_memory"
     }
 
@@ -59,6 +68,17 @@ public struct ExportParameters: DescribedObject {
     public static let queuesDefault = 1
     /// The queue size when none is given.
     public static let queueSizeDefault = 256
+
+    /// The longest spins there may be, in microseconds.
+    public static let spinsUS: ClosedRange<Int64> = 0...1000
+    /// The longest spin when none is given.
+    public static let spinUSDefault = 20
+    /// How long notifications may wait, in microseconds; 0: not at all.
+    public static let coalesceUS: ClosedRange<Int64> = 0...10_000
+    /// Numbers of completed requests that may wait for one notification.
+    public static let coalesceCounts: ClosedRange<Int64> = 1...1024
+    /// That number when none is given.
+    public static let coalesceCountDefault = 32
 
     /// Members.
     public static var fields: [Field] { required + defaultable + own }
@@ -94,6 +114,23 @@ public struct ExportParameters: DescribedObject {
                 CodingKeys.onError, .string(.onError),
                 "what happens to requests that the backing fails: the guest gets the error, or they wait and are tried again, up to that age",
                 default: "report"),
+        ] + tuning
+    }
+
+    /// Those of them that trade one cost for another.
+    private static var tuning: [Field] {
+        [
+            .optional(
+                CodingKeys.spinUS, .integer(spinsUS),
+                "the longest that a queue without work is spun for before it sleeps, in microseconds, where `poll` is adaptive",
+                default: "\(spinUSDefault)"),
+            .optional(
+                CodingKeys.coalesceUS, .integer(coalesceUS),
+                "the longest that a completed request waits for others to be notified with, in microseconds, while more are in flight",
+                default: "0: not at all"),
+            .optional(
+                CodingKeys.coalesceCount, .integer(coalesceCounts), "completed requests that wait no longer, with `coalesce_us`",
+                default: "\(coalesceCountDefault)"),
             .optional(
                 CodingKeys.registerMemory, .boolean,
                 "pin guest memory for io_uring; not for guests whose memory is taken back while they run (balloon, free page reporting, virtio-mem)",

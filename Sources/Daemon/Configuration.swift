@@ -72,6 +72,9 @@ public struct ExportDefaults: DescribedObject {
     var cpus: CPUList?
     var directIO: DirectIOChoice?
     var onError: ErrorChoice?
+    var spinUS: Int?
+    var coalesceUS: Int?
+    var coalesceCount: Int?
     var registerMemory: Bool?
 
     enum CodingKeys: String, CodingKey {
@@ -82,6 +85,9 @@ public struct ExportDefaults: DescribedObject {
         case engine, poll, cpus
         case directIO = "direct_io"
         case onError = "on_error"
+        case spinUS = "spin_us"
+        case coalesceUS = "coalesce_us"
+        case coalesceCount = "coalesce_count"
         case registerMemory = "register_memory"
     }
 
@@ -103,6 +109,9 @@ public struct ExportDefaults: DescribedObject {
         result.cpus = parameters.cpus ?? cpus
         result.directIO = parameters.directIO ?? directIO
         result.onError = parameters.onError ?? onError
+        result.spinUS = parameters.spinUS ?? spinUS
+        result.coalesceUS = parameters.coalesceUS ?? coalesceUS
+        result.coalesceCount = parameters.coalesceCount ?? coalesceCount
         result.registerMemory = parameters.registerMemory ?? registerMemory
         return result
     }

@@ -28,6 +28,11 @@ extension ExportConfiguration {
         socketMode = parameters.socketMode.flatMap { UInt32($0, radix: 8) } ?? socketMode
         socketGroup = parameters.socketGroup
         errorPolicy = parameters.onError.map { $0.policy } ?? errorPolicy
+        spinNanosecondsMax = parameters.spinUS.map { UInt64($0) * 1000 } ?? spinNanosecondsMax
+        if let microseconds = parameters.coalesceUS, microseconds > 0 {
+            coalescing = CoalescingLimits(
+                nanoseconds: UInt64(microseconds) * 1000, count: parameters.coalesceCount ?? ExportParameters.coalesceCountDefault)
+        }
         registersMemory = parameters.registerMemory ?? registersMemory
         drainTimeoutNanoseconds = settings.drainTimeoutNanoseconds
     }
@@ -135,6 +140,9 @@ extension ExportInfo {
         writeback = status.isWriteback
         node = status.backingNode
         onError = ErrorChoice(status.errorPolicy)
+        spinUS = Int(status.spinNanosecondsMax / 1000)
+        coalesceUS = status.coalescing.map { Int($0.nanoseconds / 1000) } ?? 0
+        coalesceCount = status.coalescing?.count
         registerMemory = status.registersMemory
         hold = status.hold.map {
             HoldInfo(requests: $0.requests, durationNS: $0.nanoseconds, tries: $0.tries, lastError: $0.error)

@@ -66,6 +66,19 @@ extension ExportCommand {
                     + "so many seconds or as long as it takes. (default: report)", valueName: "report|hold[:seconds]"),
             completion: .list(["report", "hold"]))
         var onError: ErrorChoice?
+        @Option(
+            help: ArgumentHelp(
+                "The longest that a queue without work is spun for, 0 to 1000, where pollers wait adaptively. (default: 20)",
+                valueName: "microseconds"))
+        var spinUs: Int?
+        @Option(
+            help: ArgumentHelp(
+                "The longest that a completed request waits for others to be notified with, 0 to 10000. (default: 0, not at all)",
+                valueName: "microseconds"))
+        var coalesceUs: Int?
+        @Option(
+            help: ArgumentHelp("With that, completed requests that wait no longer, 1 to 1024. (default: 32)", valueName: "n"))
+        var coalesceCount: Int?
         @Flag(
             help: ArgumentHelp(
                 "Pin guest memory for io_uring.",
@@ -81,6 +94,9 @@ extension ExportCommand {
             parameters.socketGroup = socketGroup
             parameters.directIO = direct
             parameters.onError = onError
+            parameters.spinUS = spinUs
+            parameters.coalesceUS = coalesceUs
+            parameters.coalesceCount = coalesceCount
             parameters.registerMemory = registerMemory ? true : nil
             try ask(ExportCreate.self, parameters) {
                 "export \($0.name) is ready on \($0.socket ?? "its inherited socket")\n" + ExportText.details($0)

@@ -30,8 +30,12 @@ enum ExportText {
             ("block size", "\(export.blockSize)"),
             ("serial", export.serial), ("socket", export.socket ?? "inherited"), ("engine", described(export.engine, export.engineReason)),
             ("i/o", export.directIO ? "direct" : described("buffered", export.bufferedReason ?? "")),
-            ("cache", export.writeback ? "write-back" : "write-through"), ("poll", export.poll.rawValue),
+            ("cache", export.writeback ? "write-back" : "write-through"),
+            ("poll", described(export.poll.rawValue, export.poll == .adaptive ? "spins for \(export.spinUS) us at most" : "")),
         ]
+        if let count = export.coalesceCount {
+            rows.append(("notifies", "after \(count) requests or \(export.coalesceUS) us, or with the last in flight"))
+        }
         rows.append(("on error", export.onError.text))
         if export.registerMemory { rows.append(("registered", registered(export.queues))) }
         if let hold = export.hold {

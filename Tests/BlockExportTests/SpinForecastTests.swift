@@ -39,7 +39,7 @@ import Testing
         #expect(learning <= 6)
         for _ in 0..<1600 { waits.wait(95_000) }
         #expect(waits.spun - learning == 100, "one in sixteen")
-        #expect(waits.spunNanoseconds <= UInt64(waits.spun) * SpinForecast.spinNanosecondsMax)
+        #expect(waits.spunNanoseconds <= UInt64(waits.spun) * SpinForecast.spinNanosecondsDefault)
     }
 
     @Test(arguments: [UInt64(5_000), 60_000])
@@ -65,6 +65,17 @@ import Testing
             waits.wait(4_000)
         }
         #expect(waits.spun - before == 160 + 10)
+    }
+
+    @Test(arguments: [UInt64(0), 5_000, 200_000])
+    func theLongestSpinIsWhatWasSaid(limit: UInt64) {
+        var waits = Waits(forecast: SpinForecast(spinNanosecondsMax: limit))
+        for _ in 0..<1000 { waits.wait(2 * limit + 20_000) }
+        #expect(waits.spunNanoseconds <= UInt64(waits.spun) * limit)
+        #expect(waits.spun < 100, "waits that are longer than the spin are slept through")
+        var short = Waits(forecast: SpinForecast(spinNanosecondsMax: limit))
+        for _ in 0..<1000 { short.wait(limit / 2) }
+        #expect(short.spun == (limit == 0 ? 0 : 1000))
     }
 
     @Test func oneLongWaitAmongShortOnesChangesNothing() {
