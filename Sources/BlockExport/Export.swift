@@ -221,9 +221,6 @@ public final class Export {
     /// - Throws: ``ExportError`` of kind `.invalid` when there is no such queue or it must not run there, `.busy` when it cannot move now.
     public func move(queue: Int, to cpu: Int) async throws(ExportError) { try await device.moveByHand(queue: queue, to: cpu) }
 
-    /// Moves those of its queues to other pollers that are better there; returns which, and to what CPU.
-    public func rebalance() async -> [(index: Int, cpu: Int)] { await device.rebalance() }
-
     /// Gives the disk another size in bytes (nil: the size that a block device or file has now) and tells the guest. A file that holds data
     /// beyond the new end is cut only with `force`.
     public func resize(to bytes: UInt64?, force: Bool = false) async throws(ExportError) {

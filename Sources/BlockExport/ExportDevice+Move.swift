@@ -41,24 +41,22 @@ extension ExportDevice {
         }
     }
 
-    /// Moves those running queues that are better elsewhere, moved by hand or not; returns where they are now. What cannot move now stays.
-    func rebalance() async -> [(index: Int, cpu: Int)] {
-        cpuByHand = [:]
-        var moved: [(index: Int, cpu: Int)] = []
-        for (index, queue) in queues.enumerated() where queue.isMovable {
-            guard let running = queue.running else { continue }
-            let better = pollers.betterCPU(
-                for: queue.identity, than: running.poller.cpu, cpus: configuration.cpus, memoryNode: running.memoryNode,
-                backingNode: disk.backing.node)
-            guard let better else { continue }
-            do throws(ExportError) {
-                try await move(queue: index, running, to: better, isByHand: false)
-                moved.append((index, better))
-            } catch {
-                continue
-            }
+    /// Where a running queue may go: none when it cannot move now.
+    func choices(of queue: ExportQueue, _ running: ExportQueue.Running) -> [Int] {
+        guard queue.isMovable, queue.counters.read(.held) == 0 else { return [] }
+        return pollers.choices(
+            for: queue.identity, cpus: configuration.cpus, memoryNode: running.memoryNode, backingNode: disk.backing.node)
+    }
+
+    /// Moves a queue as its load asks for; false when it cannot move now, and goes on where it is.
+    func moveByLoad(queue index: Int, to cpu: Int) async -> Bool {
+        guard let running = queues[index].running, running.poller.cpu != cpu else { return false }
+        do throws(ExportError) {
+            try await move(queue: index, running, to: cpu, isByHand: false)
+            return true
+        } catch {
+            return false
         }
-        return moved
     }
 
     private func check(_ index: Int, _ cpu: Int) throws(ExportError) {

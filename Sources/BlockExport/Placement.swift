@@ -44,16 +44,22 @@ package struct Placement: Sendable, Equatable {
     /// Chooses among the candidates: by hand, else on the node of the guest's memory, else on the backing's, else anywhere; within that
     /// the queues of one export spread first, then the load decides, then the lower number. Nil when no candidate is left.
     package static func choose(among candidates: [Candidate], cpus: [Int]?, memoryNode: Int?, backingNode: Int?) -> Placement? {
-        func best(_ reason: Reason, _ isEligible: (Candidate) -> Bool) -> Placement? {
-            candidates.filter(isEligible)
-                .min { ($0.ownQueueCount, $0.queueCount, $0.cpu) < ($1.ownQueueCount, $1.queueCount, $1.cpu) }
-                .map { Placement(cpu: $0.cpu, node: $0.node, reason: reason) }
-        }
-        if let cpus { return best(.cpus) { cpus.contains($0.cpu) } }
+        let (reason, eligible) = choices(among: candidates, cpus: cpus, memoryNode: memoryNode, backingNode: backingNode)
+        return eligible.min { ($0.ownQueueCount, $0.queueCount, $0.cpu) < ($1.ownQueueCount, $1.queueCount, $1.cpu) }
+            .map { Placement(cpu: $0.cpu, node: $0.node, reason: reason) }
+    }
+
+    /// The candidates that come into question, and what limits them to those.
+    package static func choices(
+        among candidates: [Candidate], cpus: [Int]?, memoryNode: Int?, backingNode: Int?
+    ) -> (reason: Reason, candidates: [Candidate]) {
+        if let cpus { return (.cpus, candidates.filter { cpus.contains($0.cpu) }) }
         if Set(candidates.map(\.node)).count > 1 {
-            if let memoryNode, let placement = best(.guestMemory, { $0.node == memoryNode }) { return placement }
-            if let backingNode, let placement = best(.backing, { $0.node == backingNode }) { return placement }
+            for (reason, node) in [(Reason.guestMemory, memoryNode), (.backing, backingNode)] {
+                let eligible = candidates.filter { $0.node == node }
+                if node != nil, !eligible.isEmpty { return (reason, eligible) }
+            }
         }
-        return best(.load) { _ in true }
+        return (.load, candidates)
     }
 }

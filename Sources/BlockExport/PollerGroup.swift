@@ -63,15 +63,9 @@ public final class PollerGroup {
         return (entry.poller, place)
     }
 
-    /// The CPU a running queue would be better on than where it is, or nil when there is none: fewer queues of its export, or fewer queues.
-    func betterCPU(for queue: QueueIdentity, than cpu: Int, cpus: [Int]?, memoryNode: Int?, backingNode: Int?) -> Int? {
-        let candidates = candidates(for: queue)
-        guard let current = candidates.first(where: { $0.cpu == cpu }),
-            let best = Placement.choose(among: candidates, cpus: cpus, memoryNode: memoryNode, backingNode: backingNode),
-            let chosen = candidates.first(where: { $0.cpu == best.cpu })
-        else { return nil }
-        let isAsGood = (chosen.ownQueueCount, chosen.queueCount) == (current.ownQueueCount, current.queueCount)
-        return isAsGood && chosen.node == current.node ? nil : chosen.cpu
+    /// The CPUs that a running queue may go to: those of its export, or of the node it belongs to.
+    func choices(for queue: QueueIdentity, cpus: [Int]?, memoryNode: Int?, backingNode: Int?) -> [Int] {
+        Placement.choices(among: candidates(for: queue), cpus: cpus, memoryNode: memoryNode, backingNode: backingNode).candidates.map(\.cpu)
     }
 
     /// What there is to choose from for a queue, which itself is not counted anywhere.

@@ -103,6 +103,14 @@ package final class QueueCounters: Sendable {
         }
     }
 
+    /// What the queue has done so far, in one number: each request counts as one, and each 16 KiB of data as one more; any thread.
+    var work: UInt64 {
+        Kind.allCases.reduce(0) { sum, kind in
+            let base = Self.kindsOffset + Int(kind.rawValue) * Self.kindStride
+            return unsafe sum &+ words[base].load(ordering: .relaxed) &+ words[base + 1].load(ordering: .relaxed) >> 14
+        }
+    }
+
     /// A picture of all counters; any thread.
     func snapshot() -> QueueStatistics {
         var picture = QueueStatistics()

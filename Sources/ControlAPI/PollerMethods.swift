@@ -64,10 +64,14 @@ public enum PollerRebalance: ControlMethod {
     /// `poller.rebalance`
     public static var name: MethodName { .pollerRebalance }
     /// In one line.
-    public static var summary: String { "Moves running queues so that each CPU has about as many, those of one export spread first" }
+    public static var summary: String { "Moves running queues so that each CPU has about as much to do" }
     /// More.
     public static var details: String {
-        "CPU lists and NUMA nodes count as when queues start; moves by hand are forgotten. A queue that cannot be moved now stays where it is."
+        """
+        What each queue does is looked at for a quarter of a second: a request counts as one, and 16 KiB of data as one more. Where CPUs are \
+        alike, or nothing is done, queues of one export spread first, then their number decides. CPU lists and NUMA nodes count as when \
+        queues start; moves by hand are forgotten. A queue that cannot be moved now stays where it is.
+        """
     }
     /// Refusals.
     public static var errors: [ErrorKind] { [] }

@@ -90,11 +90,7 @@ struct ControlMethods {
     }
 
     private func rebalance(_: NoParameters) async throws(ControlError) -> PollerRebalance.Result {
-        var moved: [MovedQueue] = []
-        for export in registry.serving {
-            moved += await export.rebalance().map { MovedQueue(export: export.configuration.name, queue: $0.index, cpu: $0.cpu) }
-        }
-        return .init(moved: moved)
+        .init(moved: await Rebalance.run(registry.serving).map { MovedQueue(export: $0.export, queue: $0.queue, cpu: $0.cpu) })
     }
 
     private func statistics(_ parameters: StatsGet.Parameters) async throws(ControlError) -> StatsGet.Result {

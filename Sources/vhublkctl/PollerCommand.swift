@@ -39,7 +39,8 @@ struct PollerCommand: ParsableCommand {
 
     struct Rebalance: DaemonCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Spreads the queues that run over the pollers anew, without losing a request.")
+            abstract: "Spreads the queues that run over the pollers anew, without losing a request.",
+            discussion: "It looks at what each queue does, for a quarter of a second, and gives each CPU about as much to do.")
 
         @ParentCommand var root: Vhublkctl
         @OptionGroup var connection: ConnectionOptions

@@ -191,10 +191,10 @@ import VhostUserFrontend
         try driver.resume()
         #expect(await served.export.status.queues.map(\.cpu) == [last, last])
 
-        let moved = await served.export.rebalance()
+        let moved = await Rebalance.run([served.export])
         #expect(moved.count == (Self.cpus.count > 1 ? 1 : 0))
         #expect(await Set(served.export.status.queues.compactMap(\.cpu)).count == min(2, Self.cpus.count))
-        #expect(await served.export.rebalance().isEmpty, "it is as good as it gets")
+        #expect(await Rebalance.run([served.export]).isEmpty, "it is as good as it gets")
         for queue in 0..<2 { #expect(try #require(driver.request(.read, length: 512, queue: queue)).status == .ok) }
         driver.close()
         try await served.stop()
