@@ -43,7 +43,8 @@ package final class Disk: Sendable {
                     isReadOnly: configuration.isReadOnly, direct: configuration.directIO,
                     blockSize: configuration.blockSize.map(UInt32.init), takesLock: false))
             conflict = try Self.conflict(of: backing)
-            choice = try EngineChoice.choose(configuration.engine, for: backing)
+            choice = try EngineChoice.choose(
+                configuration.engine, for: backing, pollsCompletions: configuration.pollsCompletions)
         } catch {
             throw ExportError(error)
         }

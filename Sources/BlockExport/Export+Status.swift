@@ -17,7 +17,7 @@ extension Export {
             isLocked: backing.isLockable && device.lock.isHeld, backingConflict: device.lock.conflict, frontend: frontendStatus,
             errorPolicy: configuration.errorPolicy, hold: holdStatus,
             spinNanosecondsMax: configuration.spinNanosecondsMax, coalescing: configuration.coalescing,
-            registersMemory: configuration.registersMemory,
+            pollsCompletions: disk.choice.pollsCompletions, registersMemory: configuration.registersMemory,
             channel: statistics.total.channel,
             queues: device.queues.map(status(of:)))
     }

@@ -44,6 +44,8 @@ public struct ExportConfiguration: Sendable {
     public var coalescing: CoalescingLimits?
     /// The longest that an adaptive queue is spun for, nanoseconds.
     public var spinNanosecondsMax = SpinForecast.spinNanosecondsDefault
+    /// Whether the completions of the backing's device are polled (IOPOLL); refused where it has no queues for that.
+    public var pollsCompletions = false
     /// Whether guest memory is registered with io_uring, which pins it (docs/architecture.md, "Registered memory"). Without effect on other
     /// engines.
     public var registersMemory = false

@@ -52,6 +52,7 @@ extension ExportError {
             case .permissionDenied: (.permission, "backing")
             case .busy: (.busy, "backing")
             case .directUnavailable: (.unsupported, "direct")
+            case .pollingUnavailable: (.unsupported, "ioPoll")
             case .system: (.system, "backing")
             }
         self.init(kind: kind, field: field, message: error.message, hint: error.hint)

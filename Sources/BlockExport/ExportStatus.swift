@@ -44,6 +44,8 @@ public struct ExportStatus: Sendable {
     public var spinNanosecondsMax: UInt64
     /// For how long notifications may wait for each other, or nil.
     public var coalescing: CoalescingLimits?
+    /// Whether the completions of the backing's device are polled.
+    public var pollsCompletions: Bool
     /// Whether guest memory is to be registered with io_uring.
     public var registersMemory: Bool
     /// What happened between the queues and the backing since the export was made, summed over the queues.

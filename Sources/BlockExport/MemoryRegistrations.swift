@@ -10,7 +10,7 @@ struct MemoryRegistration: Sendable, Equatable {
     var reason: String?
 }
 
-/// The guest memory that is registered with one poller's io_uring, each region once for all the queues that use it.
+/// The guest memory that is registered with one poller's io_urings, each region once for all the queues of a ring that use it.
 ///
 /// Pinning and unpinning go piece by piece between the poller's turns (``step()``), so that other queues wait for one piece at most. A region's
 /// mapping is kept until its last piece is unpinned: no address can mean other memory while it is registered. On the poller's thread.
@@ -26,19 +26,18 @@ final class MemoryRegistrations {
         var refusal: SystemError?
     }
 
-    private let engine: URingEngine
     private var entries: [Entry] = []
     private var tell: [UInt64: (MemoryRegistration) -> Void] = [:]
     /// Whether ``step()`` has something to do.
     private(set) var isPending = false
 
-    init(engine: URingEngine) { self.engine = engine }
-
-    /// Makes a queue use the regions of `guest`, and no others; those that are new will be pinned.
+    /// Makes a queue use the regions of `guest`, and no others, on an engine of this poller; those that are new will be pinned.
     ///
     /// - Parameter tell: called now, and whenever one more region is pinned, or cannot be.
     /// - Returns: what its channel is to use.
-    func use(_ guest: GuestMemory, by token: UInt64, tell: @escaping (MemoryRegistration) -> Void) -> [RegisteredMemory] {
+    func use(
+        _ guest: GuestMemory, by token: UInt64, on engine: URingEngine, tell: @escaping (MemoryRegistration) -> Void
+    ) -> [RegisteredMemory] {
         let before = entries.indices.filter { entries[$0].users.contains(token) }
         var used: [RegisteredMemory] = []
         var kept: Set<Int> = []
@@ -46,7 +45,7 @@ final class MemoryRegistrations {
             // A region that another table has too is the same mapping as long as an entry keeps it.
             let length = Int(clamping: region.size)
             let found = entries.firstIndex { entry in
-                unsafe entry.memory.range.base == region.hostBase && entry.memory.range.length == length
+                unsafe entry.memory.engine === engine && entry.memory.range.base == region.hostBase && entry.memory.range.length == length
             }
             let index = found ?? entries.endIndex
             if found == nil {

@@ -106,6 +106,8 @@ package class PolledQueue {
     package func replaceLog(_ log: RingLog?) { preconditionFailure("a subclass replaces") }
     /// Whether writes are logged.
     var isLogging: Bool { preconditionFailure("a subclass answers") }
+    /// Whether completions of its disk are asked for at the device.
+    var pollsCompletions: Bool { false }
     /// The memory that is to be registered with io_uring; nil when none is.
     var memoryToRegister: GuestMemory? { nil }
     /// Makes the channel use registered memory; none ends that.

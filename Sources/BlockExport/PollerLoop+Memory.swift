@@ -6,8 +6,9 @@ extension PollerLoop {
     func registerMemory(of queue: PolledQueue, _ token: UInt64) {
         guard let guest = queue.memoryToRegister else { return }
         do throws(SystemError) {
-            if registrations == nil { registrations = MemoryRegistrations(engine: try ioURing()) }
-            let memory = registrations?.use(guest, by: token) { [unowned queue] in queue.reportRegistration($0) }
+            let engine = try ioURing(isPolled: queue.pollsCompletions)
+            if registrations == nil { registrations = MemoryRegistrations() }
+            let memory = registrations?.use(guest, by: token, on: engine) { [unowned queue] in queue.reportRegistration($0) }
             queue.useRegistered(memory ?? [])
         } catch {
             queue.reportRegistration(MemoryRegistration(bytes: 0, reason: error.reason))

@@ -25,6 +25,7 @@ final class PollerLoop {
 
     private let epoll: Epoll
     private var ioURingEngine: URingEngine?
+    private var polledEngine: URingEngine?
     private var libaioEngine: AIOEngine?
     let engines = ReferenceList<IOEngine>()
     private(set) var queues: [UInt64: PolledQueue] = [:]
@@ -87,12 +88,12 @@ final class PollerLoop {
 
     // MARK: Jobs
 
-    /// The poller's io_uring, made at its first use: only this thread may submit to it.
-    func ioURing() throws(SystemError) -> URingEngine {
-        if let ioURingEngine { return ioURingEngine }
-        let engine = try URingEngine(node: poller.node, pollerCPU: poller.cpu)
+    /// One of the poller's two io_urings, made at its first use: only this thread may submit to it.
+    func ioURing(isPolled: Bool) throws(SystemError) -> URingEngine {
+        if let engine = isPolled ? polledEngine : ioURingEngine { return engine }
+        let engine = try URingEngine(node: poller.node, pollerCPU: poller.cpu, isPolled: isPolled)
         try watch(engine)
-        ioURingEngine = engine
+        if isPolled { polledEngine = engine } else { ioURingEngine = engine }
         return engine
     }
 
@@ -282,6 +283,8 @@ final class PollerLoop {
 
     private func staysHot(_ queue: PolledQueue, _ now: UInt64) -> Bool {
         if queue.kick == nil || queue.pollMode == .busy { return true }
+        // Its completions do not wake anybody.
+        if queue.pollsCompletions, queue.inFlight > 0 { return true }
         if queue.hotUntil == 0, queue.pollMode == .adaptive {
             queue.hotUntil = queue.forecast.begin(now: now, hasRequestsInFlight: queue.inFlight > 0)
         }

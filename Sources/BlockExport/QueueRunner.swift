@@ -158,6 +158,7 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
         publishGauges()
         channel.close()
     }
+    override var pollsCompletions: Bool { setup.disk.choice.pollsCompletions }
     override var memoryToRegister: GuestMemory? { setup.registersMemory ? unsafe core.pointee.guest : nil }
     override func useRegistered(_ memory: [RegisteredMemory]) {
         guard setup.registersMemory, let channel = channel as? URingChannel else { return }

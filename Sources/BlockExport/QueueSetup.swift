@@ -81,7 +81,8 @@ package struct QueueSetup: @unchecked Sendable {
         }
         switch disk.choice.engine {
         case .null: return try queue(NullChannel())
-        case .ioURing: return try queue(URingChannel(engine: try loop.ioURing(), backing: disk.backing))
+        case .ioURing:
+            return try queue(URingChannel(engine: try loop.ioURing(isPolled: disk.choice.pollsCompletions), backing: disk.backing))
         case .libaio: return try queue(AIOChannel(engine: try loop.libaio(), backing: disk.backing))
         }
     }

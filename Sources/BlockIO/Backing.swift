@@ -49,6 +49,10 @@ public final class Backing: Sendable {
     /// The NUMA node of the device the data lies on; nil when unknown.
     public let node: Int?
 
+    /// The device that the data lies on, as the kernel names it; nil when there is none.
+    let deviceName: String?
+    /// Whether that device has queues whose completions can be polled.
+    let hasPollQueues: Bool
     let descriptor: FileDescriptor?
     /// Does what no engine can; nil for a null disk.
     let slowWorker: SlowWorker?
@@ -89,6 +93,7 @@ public final class Backing: Sendable {
             canDiscard: !isReadOnly, discardBytesMax: pieceMax, discardGranularity: blockSize, canWriteZeroes: !isReadOnly,
             writeZeroesBytesMax: pieceMax, writeZeroesMayUnmap: true, canSecureErase: !isReadOnly, secureEraseBytesMax: pieceMax)
         (supportsNowait, isMemory, node) = (true, true, nil)
+        (deviceName, hasPollQueues) = (nil, false)
         (descriptor, slowWorker, flushIsFree) = (nil, nil, true)
         sizeNow = Atomic(nullSize)
     }
@@ -110,6 +115,7 @@ public final class Backing: Sendable {
         supportsNowait = opened.supportsNowait()
         isMemory = opened.isMemory
         node = opened.attributes?.node
+        (deviceName, hasPollQueues) = (opened.attributes?.name, opened.attributes?.hasPollQueues ?? false)
         descriptor = opened.descriptor
         flushIsFree = opened.flushIsFree
         slowWorker = SlowWorker(

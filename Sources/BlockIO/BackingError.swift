@@ -20,6 +20,8 @@ public struct BackingError: Error, Equatable, Sendable, CustomStringConvertible 
         case badBlockSize
         /// Direct I/O was asked for and is not possible.
         case directUnavailable
+        /// Polled completions were asked for and are not possible.
+        case pollingUnavailable
         /// The kernel refused for another reason.
         case system
     }

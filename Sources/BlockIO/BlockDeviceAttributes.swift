@@ -10,6 +10,8 @@ struct BlockDeviceAttributes: Equatable, Sendable {
     var discardGranularity: UInt64
     /// Largest command that writes zeroes; 0 when the device has none.
     var writeZeroesBytesMax: UInt64
+    /// Whether it has queues whose completions can be polled.
+    var hasPollQueues: Bool
     /// The NUMA node the device is attached to.
     var node: Int?
 
@@ -27,6 +29,7 @@ struct BlockDeviceAttributes: Equatable, Sendable {
         discardBytesMax = limit("discard_max_bytes")
         discardGranularity = limit("discard_granularity")
         writeZeroesBytesMax = limit("write_zeroes_max_bytes")
+        hasPollQueues = limit("io_poll") == 1
         node = Self.node(of: device, sysfsRoot: sysfsRoot, depth: 0)
     }
 

@@ -19,6 +19,8 @@ struct ChannelState {
     let offsetMask: UInt64
     /// Whether a flush has nothing to do.
     let flushIsFree: Bool
+    /// Whether the engine cannot flush: a polled ring reads and writes, and nothing else.
+    var flushIsSlow = false
     /// Whether transfers are complete when the call that starts them returns.
     let completesInPlace: Bool
     /// Does what the engine cannot, one after the other for each backing.

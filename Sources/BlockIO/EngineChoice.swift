@@ -13,11 +13,22 @@ public struct EngineChoice: Equatable, Sendable {
     public var engine: Engine
     /// Why it is this one, for people.
     public var reason: String
+    /// Whether completions are polled (IOPOLL).
+    public var pollsCompletions = false
 
-    /// Chooses for `backing`. An engine that was asked for is taken, or refused if the kernel does not allow it.
-    public static func choose(_ kind: EngineKind, for backing: Backing) throws(BackingError) -> EngineChoice {
-        try choose(
-            kind, name: backing.spec.description, traits: Traits(backing), refusal: backing.kind == .null ? nil : URingSupport.refusal())
+    /// Chooses for `backing`. An engine that was asked for is taken, or refused if the kernel does not allow it; so are polled completions,
+    /// which `.automatic` takes io_uring for. Waits for the disk.
+    public static func choose(
+        _ kind: EngineKind, for backing: Backing, pollsCompletions: Bool = false
+    ) throws(BackingError) -> EngineChoice {
+        let wanted = pollsCompletions && kind == .automatic && backing.kind != .null ? .ioURing : kind
+        var choice = try choose(
+            wanted, name: backing.spec.description, traits: Traits(backing), refusal: backing.kind == .null ? nil : URingSupport.refusal())
+        guard pollsCompletions else { return choice }
+        try PolledCompletions.check(backing, engine: choice.engine)
+        choice.pollsCompletions = true
+        choice.reason = "polled completions were asked for"
+        return choice
     }
 
     /// What the choice depends on.

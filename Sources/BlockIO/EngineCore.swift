@@ -42,7 +42,11 @@ struct EngineCore {
             if unsafe operation.pointee.isAligned, unsafe operation.pointee.offset & channel.pointee.offsetMask == 0 { return .transfer }
             return unsafe beginMisaligned(operation, channel)
         case .flush:
-            guard unsafe channel.pointee.flushIsFree else { return .transfer }
+            guard unsafe channel.pointee.flushIsFree else {
+                guard unsafe channel.pointee.flushIsSlow else { return .transfer }
+                unsafe channel.pointee.slowWorker.takeUnretainedValue().add(operation)
+                return .taken
+            }
         case .discard, .writeZeroes, .secureErase:
             unsafe channel.pointee.slowWorker.takeUnretainedValue().add(operation)
             return .taken

@@ -16,7 +16,8 @@ public final class RegisteredMemory {
     public static let pieceSize = 1 << pieceShift
     static let pieceShift: UInt = 24
 
-    private let engine: URingEngine
+    /// Whose ring it is registered with.
+    public let engine: URingEngine
     /// The memory as it is mapped here.
     public let range: IOVector
     /// Places of the pieces in io_uring's table, or -1 for pieces that are not pinned.

@@ -16,6 +16,7 @@ public final class URingChannel: IOChannel {
         guard var initial = unsafe ChannelState(backing, mailbox: engine.state.pointee.mailbox) else {
             preconditionFailure("a null backing has no channel but NullChannel")
         }
+        initial.flushIsSlow = unsafe engine.state.pointee.ring.isPolled
         initial.registeredFile = unsafe engine.state.pointee.files.add(initial.descriptor)
         self.engine = engine
         self.backing = backing

@@ -30,20 +30,24 @@ struct URingRing {
 
     let ring: UnsafeMutablePointer<io_uring>
     let mode: Mode
+    /// Whether completions are asked for at the device (IORING_SETUP_IOPOLL).
+    let isPolled: Bool
     /// Whether the ring's descriptor is registered with this thread, which saves a look-up in each system call.
     let isRegistered: Bool
 
     private static let submissionsMax: UInt32 = 256
 
-    /// Sets up a ring for `depth` operations at once. Threads that the kernel makes for it stay off `pollerCPU`.
-    init(depth: Int, pollerCPU: Int?) throws(SystemError) {
+    /// Sets up a ring for `depth` operations at once. Threads that the kernel makes for it stay off `pollerCPU`. With `isPolled` only direct
+    /// reads and writes of devices with poll queues can be done, and no completion shows itself unasked.
+    init(depth: Int, pollerCPU: Int?, isPolled: Bool = false) throws(SystemError) {
+        self.isPolled = isPolled
         unsafe ring = .allocate(capacity: 1)
         unsafe ring.initialize(to: io_uring())
         var status: Int32 = -EINVAL
         var made = Mode.interrupting
         for mode in [Mode.deferred, .cooperative, .interrupting] where status == -EINVAL {
             var parameters = io_uring_params()
-            parameters.flags = mode.flags
+            parameters.flags = mode.flags | (isPolled ? UInt32(IORING_SETUP_IOPOLL) : 0)
             parameters.cq_entries = UInt32(2 * depth)
             status = unsafe io_uring_queue_init_params(min(UInt32(depth), Self.submissionsMax), ring, &parameters)
             made = mode

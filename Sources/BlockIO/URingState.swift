@@ -22,11 +22,11 @@ struct URingState {
     /// RWF_DSYNC.
     private static let durable: Int32 = 2
 
-    init(depth: Int, node: Int?, pollerCPU: Int?) throws(SystemError) {
+    init(depth: Int, node: Int?, pollerCPU: Int?, isPolled: Bool) throws(SystemError) {
         core = try EngineCore(node: node)
         do {
             mailbox = try SlowMailbox()
-            ring = try URingRing(depth: depth, pollerCPU: pollerCPU)
+            ring = try URingRing(depth: depth, pollerCPU: pollerCPU, isPolled: isPolled)
         } catch {
             core.destroy()
             throw error
@@ -142,6 +142,8 @@ struct URingState {
             isSignalling = false
         }
         if !mailbox.isEmpty { _ = core.finishReturned(mailbox) }
+        // Nothing of a polled ring completes but in this call, which asks the device once.
+        if ring.isPolled, kernelCount > 0 { _ = unsafe io_uring_get_events(ring.ring) }
         while kernelCount > 0 {
             // Enters the kernel when the ring's flags say that completions wait to be worked off, and only then.
             let count = unsafe io_uring_peek_batch_cqe(ring.ring, completions, UInt32(Self.completionsPerTake))
@@ -175,6 +177,8 @@ struct URingState {
     mutating func prepareToSleep() -> Bool {
         submit()
         guard unsafe io_uring_sq_ready(ring.ring) == 0 else { return false }
+        // Nobody would wake the poller for what it has to ask for itself.
+        if ring.isPolled, kernelCount > 0 { return false }
         mailbox.event.drain()
         if kernelCount > 0 {
             // Whatever completes from here on signals the event; what completed before is brought into the completion queue by the call,

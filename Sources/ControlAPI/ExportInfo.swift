@@ -50,6 +50,8 @@ public struct ExportInfo: DescribedObject {
     public var coalesceUS: Int
     /// Completed requests that wait no longer, where such wait.
     public var coalesceCount: Int?
+    /// Whether completions of the device are polled.
+    public var ioPoll: Bool
     /// Whether guest memory is registered with io_uring.
     public var registerMemory: Bool
     /// Requests that are held.
@@ -82,6 +84,7 @@ public struct ExportInfo: DescribedObject {
         case spinUS = "spin_us"
         case coalesceUS = "coalesce_us"
         case coalesceCount = "coalesce_count"
+        case ioPoll = "io_poll"
         case registerMemory = "register_memory"
         case hold
         case backingStats = "backing_stats"
@@ -117,6 +120,7 @@ public struct ExportInfo: DescribedObject {
             .required(
                 CodingKeys.coalesceUS, .natural, "the longest that a completed request waits for its notification, in microseconds"),
             .optional(CodingKeys.coalesceCount, .natural, "completed requests that wait no longer, where such wait"),
+            .required(CodingKeys.ioPoll, .boolean, "whether the device is polled for completions"),
             .required(CodingKeys.registerMemory, .boolean, "whether guest memory is pinned for io_uring"),
             .optional(CodingKeys.hold, HoldInfo.schema, "requests that the backing failed and that wait, if any do"),
             .required(CodingKeys.backingStats, BackingStats.schema, "what happened between the queues and the backing so far"),
@@ -147,6 +151,7 @@ public struct ExportInfo: DescribedObject {
         spinUS = parameters.spinUS ?? ExportParameters.spinUSDefault
         coalesceUS = parameters.coalesceUS ?? 0
         if coalesceUS > 0 { coalesceCount = parameters.coalesceCount ?? ExportParameters.coalesceCountDefault }
+        ioPoll = parameters.ioPoll ?? false
         registerMemory = parameters.registerMemory ?? false
         backingStats = BackingStats()
         queues = []

@@ -37,6 +37,8 @@ public struct ExportParameters: DescribedObject {
     public var coalesceUS: Int?
     /// Completed requests that wait no longer.
     public var coalesceCount: Int?
+    /// Whether completions of the device are polled.
+    public var ioPoll: Bool?
     /// Whether guest memory is registered with io_uring.
     public var registerMemory: Bool?
 
@@ -57,6 +59,7 @@ public struct ExportParameters: DescribedObject {
         case spinUS = "spin_us"
         case coalesceUS = "coalesce_us"
         case coalesceCount = "coalesce_count"
+        case ioPoll = "io_poll"
         case registerMemory = "register_memory"
     }
 
@@ -131,6 +134,10 @@ public struct ExportParameters: DescribedObject {
             .optional(
                 CodingKeys.coalesceCount, .integer(coalesceCounts), "completed requests that wait no longer, with `coalesce_us`",
                 default: "\(coalesceCountDefault)"),
+            .optional(
+                CodingKeys.ioPoll, .boolean,
+                "poll the device for completions instead of taking interrupts (IOPOLL); refused where the device has no poll queues",
+                default: "false"),
             .optional(
                 CodingKeys.registerMemory, .boolean,
                 "pin guest memory for io_uring; not for guests whose memory is taken back while they run (balloon, free page reporting, virtio-mem)",

@@ -75,6 +75,7 @@ public struct ExportDefaults: DescribedObject {
     var spinUS: Int?
     var coalesceUS: Int?
     var coalesceCount: Int?
+    var ioPoll: Bool?
     var registerMemory: Bool?
 
     enum CodingKeys: String, CodingKey {
@@ -88,6 +89,7 @@ public struct ExportDefaults: DescribedObject {
         case spinUS = "spin_us"
         case coalesceUS = "coalesce_us"
         case coalesceCount = "coalesce_count"
+        case ioPoll = "io_poll"
         case registerMemory = "register_memory"
     }
 
@@ -112,6 +114,7 @@ public struct ExportDefaults: DescribedObject {
         result.spinUS = parameters.spinUS ?? spinUS
         result.coalesceUS = parameters.coalesceUS ?? coalesceUS
         result.coalesceCount = parameters.coalesceCount ?? coalesceCount
+        result.ioPoll = parameters.ioPoll ?? ioPoll
         result.registerMemory = parameters.registerMemory ?? registerMemory
         return result
     }

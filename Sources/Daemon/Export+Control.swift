@@ -33,6 +33,7 @@ extension ExportConfiguration {
             coalescing = CoalescingLimits(
                 nanoseconds: UInt64(microseconds) * 1000, count: parameters.coalesceCount ?? ExportParameters.coalesceCountDefault)
         }
+        pollsCompletions = parameters.ioPoll ?? pollsCompletions
         registersMemory = parameters.registerMemory ?? registersMemory
         drainTimeoutNanoseconds = settings.drainTimeoutNanoseconds
     }
@@ -143,6 +144,7 @@ extension ExportInfo {
         spinUS = Int(status.spinNanosecondsMax / 1000)
         coalesceUS = status.coalescing.map { Int($0.nanoseconds / 1000) } ?? 0
         coalesceCount = status.coalescing?.count
+        ioPoll = status.pollsCompletions
         registerMemory = status.registersMemory
         hold = status.hold.map {
             HoldInfo(requests: $0.requests, durationNS: $0.nanoseconds, tries: $0.tries, lastError: $0.error)

@@ -81,6 +81,11 @@ extension ExportCommand {
         var coalesceCount: Int?
         @Flag(
             help: ArgumentHelp(
+                "Poll the device for completions instead of taking interrupts.",
+                discussion: "Refused where the device has no poll queues. A poller does not sleep while it waits for one."))
+        var ioPoll = false
+        @Flag(
+            help: ArgumentHelp(
                 "Pin guest memory for io_uring.",
                 discussion: "Never with a balloon, free page reporting or virtio-mem, which take pages back: data would be lost."))
         var registerMemory = false
@@ -97,6 +102,7 @@ extension ExportCommand {
             parameters.spinUS = spinUs
             parameters.coalesceUS = coalesceUs
             parameters.coalesceCount = coalesceCount
+            parameters.ioPoll = ioPoll ? true : nil
             parameters.registerMemory = registerMemory ? true : nil
             try ask(ExportCreate.self, parameters) {
                 "export \($0.name) is ready on \($0.socket ?? "its inherited socket")\n" + ExportText.details($0)

@@ -67,6 +67,7 @@ struct SpecTests {
         folder.write(nvme + "/nvme/nvme0/nvme0n1/queue/discard_max_bytes", "2199023255040\n")
         folder.write(nvme + "/nvme/nvme0/nvme0n1/queue/discard_granularity", "4096\n")
         folder.write(nvme + "/nvme/nvme0/nvme0n1/queue/write_zeroes_max_bytes", "131072\n")
+        folder.write(nvme + "/nvme/nvme0/nvme0n1/queue/io_poll", "1\n")
         folder.write(nvme + "/nvme/nvme0/nvme0n1/nvme0n1p1/partition", "1\n")
         folder.write("devices/virtual/block/dm-0/queue/discard_max_bytes", "0\n")
         folder.write("devices/virtual/block/dm-0/slaves/none", "")
@@ -80,10 +81,10 @@ struct SpecTests {
             let device = try #require(BlockDeviceAttributes(major: 259, minor: minor, sysfsRoot: folder.path))
             #expect(device.name == "nvme0n1" && device.discardBytesMax == 2_199_023_255_040)
             #expect(device.discardGranularity == 4096 && device.writeZeroesBytesMax == 131_072)
-            #expect(device.node == 1 && !device.isMemory)
+            #expect(device.node == 1 && !device.isMemory && device.hasPollQueues)
         }
         let stacked = try #require(BlockDeviceAttributes(major: 253, minor: 0, sysfsRoot: folder.path))
-        #expect(stacked.name == "dm-0" && stacked.discardBytesMax == 0 && stacked.node == 1)
+        #expect(stacked.name == "dm-0" && stacked.discardBytesMax == 0 && stacked.node == 1 && !stacked.hasPollQueues)
         #expect(BlockDeviceAttributes(major: 1, minor: 1, sysfsRoot: folder.path) == nil)
     }
 }
