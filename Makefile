@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help build demo test check fmt bench bench-guest bench-sizes install clean testbed packages tests coverage
-.PHONY: fuzz fuzz-corpus check-sanitizers kill-guests kill-bench move-guests simulate
+.PHONY: bench-micro fuzz fuzz-corpus check-sanitizers kill-guests kill-bench move-guests simulate
 
 BENCH ?=
 # Seconds for each fuzzer or for the simulator, and which fuzzers (all when empty): make fuzz SECONDS=600 FUZZER='chains messages'
@@ -53,7 +53,7 @@ fuzz-corpus: packages ## reduces what the fuzzers learned to the small corpora t
 	@$(TESTBED)/fuzz.sh keep $(FUZZER)
 
 fmt: ## formats the Swift sources
-	@$(SWIFT) format format --in-place --parallel --recursive Package.swift Sources Tests
+	@$(SWIFT) format format --in-place --parallel --recursive Package.swift Sources Tests bench
 
 bench: build ## measures vhublkd beside qemu-storage-daemon and fio (BENCH='null tmpfs --rounds 5', BENCH=--goals, or bench/compare.py --help)
 	@$(TESTBED)/setup.sh test
@@ -68,6 +68,11 @@ bench-guest: build ## measures disks as a QEMU guest sees them (BENCH=..., or be
 bench-sizes: build ## measures start-up, exports made, SET_MEM_TABLE of 64 GiB and resident memory (BENCH='--rounds 5 --strict')
 	@$(TESTBED)/setup.sh test
 	@bench/sizes.py $(BENCH)
+
+bench-micro: packages ## counts the instructions of single steps of a request (BENCH='split-indirect --json FILE', or bench/micro.py --help)
+	@$(TESTBED)/packages.sh test
+	@$(SWIFT) build -c release --package-path bench/micro --scratch-path .build/micro
+	@bench/micro.py $(BENCH)
 
 kill-guests: ## kills vhublkd under real guests whose rings are full, ROUNDS=50 times for each QEMU
 	@$(TESTBED)/setup.sh test

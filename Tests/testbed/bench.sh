@@ -12,3 +12,6 @@ jq -e '[.rows[].servers | .vhublkd.iops, (.qsd // ."qsd-libaio").iops, .again.io
     fail "the comparison lacks figures: $(grep -c . "$results/compare.md") lines in $results/compare.md"
 # Memory is held to its goal; the times of a shared machine are not.
 step "start-up times and resident memory" bench/sizes.py --rounds 1
+step "micro benchmarks, built in release" swift build -c release --package-path bench/micro --scratch-path .build/micro
+step "micro benchmarks, two of them" bench/micro.py split packed --json "$results/micro.json"
+jq -e '.split > 100 and .packed > 100' "$results/micro.json" >/dev/null || fail "the micro benchmarks count nothing: $(cat "$results/micro.json")"
