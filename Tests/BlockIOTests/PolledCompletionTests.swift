@@ -4,7 +4,7 @@ import Testing
 
 @testable import BlockIO
 
-/// Who is refused polled completions, and why. No device that has them is at hand.
+/// Who is refused polled completions, and why. A disk that has them is in PolledDeviceTests' guest.
 @Suite struct PolledCompletionTests {
     private static func traits(
         _ engine: EngineChoice.Engine = .ioURing, buffered: String? = nil, device: String? = "nvme0n1", queues: Bool = true
