@@ -117,7 +117,7 @@ package final class Disk: Sendable {
     }
 
     /// SET_CONFIG: the writeback field is the guest's to write, all else is not.
-    func writeConfig(offset: Int, bytes: [UInt8], isMigration: Bool) -> Bool {
+    package func writeConfig(offset: Int, bytes: [UInt8], isMigration: Bool) -> Bool {
         var space = configSpace
         guard space.write(offset: offset, bytes: bytes, isMigration: isMigration) else { return false }
         setWriteback(space.isWriteback)
@@ -135,6 +135,19 @@ package final class Disk: Sendable {
     /// What the device remembers, for a migration.
     var deviceState: DeviceState {
         DeviceState(serial: serialText, byteCount: bytes, blockSize: backing.blockSize, isWriteback: isWriteback)
+    }
+
+    /// The same, as bytes that another daemon can read.
+    package var stateStream: [UInt8] { deviceState.encoded }
+
+    /// Goes on with the state that another daemon wrote; nil, or why it cannot be used.
+    package func restoreState(_ stream: [UInt8]) -> String? {
+        do throws(DeviceStateError) {
+            try restore(stream)
+            return nil
+        } catch {
+            return error.reason
+        }
     }
 
     /// Goes on with the state that another daemon wrote.

@@ -173,7 +173,7 @@ final class ExportDevice: @ControlActor SessionDevice {
 
     func transferState(saves: Bool, _ channel: FileDescriptor, completion: @escaping (String?) -> Void) {
         stateTransfer?.cancel()
-        let transfer = saves ? StateTransfer(saving: disk.deviceState.encoded, to: channel) : StateTransfer(loadingFrom: channel)
+        let transfer = saves ? StateTransfer(saving: disk.stateStream, to: channel) : StateTransfer(loadingFrom: channel)
         stateTransfer = transfer
         let completion = HandedOver(completion)
         transfer.start { [self] result in
@@ -189,16 +189,12 @@ final class ExportDevice: @ControlActor SessionDevice {
         }
     }
 
-    var state: [UInt8] { disk.deviceState.encoded }
+    var state: [UInt8] { disk.stateStream }
 
     func restore(_ state: [UInt8]) -> String? {
-        do throws(DeviceStateError) {
-            try disk.restore(state)
-            tell(.stateMoved(isLoaded: true))
-            return nil
-        } catch {
-            return error.reason
-        }
+        let failure = disk.restoreState(state)
+        if failure == nil { tell(.stateMoved(isLoaded: true)) }
+        return failure
     }
 
     func cancelStateTransfer() {

@@ -28,7 +28,7 @@ package final class HeldRequests {
     private(set) var nextRetry = UInt64.max
 
     /// Holds requests until they are `timeoutNanoseconds` old (0: for ever), on a backing with or without the page cache in between.
-    init(
+    package init(
         timeoutNanoseconds: UInt64, isDirect: Bool, counters: QueueCounters, schedule: @escaping (UInt64) -> Void,
         onChange: @escaping (HoldChange) -> Void
     ) {

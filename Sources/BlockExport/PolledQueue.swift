@@ -99,7 +99,7 @@ package class PolledQueue {
     /// Ends the operations that the kernel has not got yet, held ones included.
     package func cancelWaiting() { preconditionFailure("a subclass cancels") }
     /// Lets requests that are cancelled from now on stay in the inflight region; false when there is none.
-    func leaveCancelled() -> Bool { preconditionFailure("a subclass leaves") }
+    package func leaveCancelled() -> Bool { preconditionFailure("a subclass leaves") }
     /// Whether ``leaveCancelled()`` was called.
     var leavesCancelled: Bool { preconditionFailure("a subclass answers") }
     /// Logs writes to guest memory from now on, or with nil no more.
@@ -121,7 +121,7 @@ package class PolledQueue {
     /// Gives up the channel; nothing is in flight.
     package func close() { preconditionFailure("a subclass closes") }
     /// The IOMMU does not permit the access that the queue waits with: the chain gets an error when it is taken next.
-    func deny(_ miss: MemoryMiss) { preconditionFailure("a subclass denies") }
+    package func deny(_ miss: MemoryMiss) { preconditionFailure("a subclass denies") }
     /// Tells the control thread that the queue waits for a translation.
     func reportMiss(_ miss: MemoryMiss) { preconditionFailure("a subclass reports") }
     /// Tells the control thread that the ring broke.

@@ -42,7 +42,7 @@ extension QueueCore {
         }
         count(streak, now)
         if done > 0 {
-            if isWatched { logBatch() }
+            if isWatched, !Ring.Observer.breaks(.buffersLoggedBeforeUsed) { logBatch() }
             ring.publish()
             if isWatched { logUsed(since: cursor) }
             counters.set(.inFlight, UInt64(truncatingIfNeeded: slots.used))

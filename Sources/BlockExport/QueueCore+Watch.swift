@@ -51,12 +51,13 @@ extension QueueCore {
 
     /// Puts what was published since `cursor` into the log.
     mutating func logUsed(since cursor: UInt32) {
-        log?.noteRing(ring.usedWrites(since: cursor))
+        if !Ring.Observer.breaks(.usedIsLogged) { log?.noteRing(ring.usedWrites(since: cursor)) }
         log?.flush()
     }
 
     /// Puts into the log that the driver was asked for notifications, or not to send any.
     mutating func logNotification() {
+        if Ring.Observer.breaks(.notificationIsLogged) { return }
         log?.noteNotification(ring.notificationWrite)
         log?.flush()
     }

@@ -124,7 +124,10 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
         return setup
     }
     override func reportMiss(_ miss: MemoryMiss) { setup.onMiss(miss) }
-    override func deny(_ miss: MemoryMiss) {
+    package override func deny(_ miss: MemoryMiss) {
+        // A late answer is about a chain that is gone: the queue may wait with another one, and for another address, by now.
+        let isLate = unsafe core.pointee.memory.miss?.page != miss.page || core.pointee.memory.miss?.access != miss.access
+        if isLate { return }
         // A second one, for the status byte of the same chain: it ends without.
         if unsafe core.pointee.memory.denied == nil {
             unsafe core.pointee.memory.denied = miss
@@ -179,7 +182,7 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
         if isWatched { unsafe core.pointee.logNotification() }
     }
 
-    override func leaveCancelled() -> Bool {
+    package override func leaveCancelled() -> Bool {
         guard setup.ring.inflight != nil else { return false }
         unsafe core.pointee.leavesCancelled = true
         updateWatch()
@@ -187,11 +190,15 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
     }
 
     package override func replaceLog(_ log: RingLog?) {
+        // What was noted and waits for its batch goes into the log that it was noted for.
+        if !Ring.Observer.breaks(.notedIsLogged) { unsafe core.pointee.logBatch() }
         unsafe core.pointee.log = log.map { unsafe QueueLog($0, areas: areas, memory: core.pointee.guest) }
         // What was written before the front-end began to look, or by an earlier daemon that did not come to mark it, is in these few pages.
         let features = setup.ring.features
-        unsafe core.pointee.log?.noteWholeRing(
-            VirtqueueLayout(queueSize: setup.ring.size, features: features), isPacked: features.contains(.ringPacked))
+        if !Ring.Observer.breaks(.ringLoggedAtStart) {
+            unsafe core.pointee.log?.noteWholeRing(
+                VirtqueueLayout(queueSize: setup.ring.size, features: features), isPacked: features.contains(.ringPacked))
+        }
         unsafe core.pointee.logBatch()
         updateWatch()
     }

@@ -40,6 +40,18 @@ public final class DirtyBitmap: Sendable {
         try self.init(byteCount: max(1, (end + 8 * Self.pageSize - 1) / (8 * Self.pageSize)))
     }
 
+    /// The log as it is, without taking a bit.
+    public var bytes: [UInt8] {
+        // A copy, of the mapping's size.
+        unsafe Array(UnsafeRawBufferPointer(start: mapping.base, count: mapping.size))
+    }
+
+    /// Puts the log back to what ``bytes`` was.
+    public func put(_ bytes: [UInt8]) {
+        guard bytes.count == mapping.size else { return }
+        unsafe mapping.base.copyMemory(from: bytes, byteCount: bytes.count)
+    }
+
     /// Takes all bits that are set, and answers the guest addresses of their pages, in order. Copy those pages after this call, not before:
     /// what the back-end writes later sets the bits again.
     public func takePages() -> [UInt64] {

@@ -20,6 +20,19 @@ public enum OrderingRule: String, CaseIterable, Sendable {
     /// A ring that starts signals the driver once, whatever its wishes: the signal of an earlier daemon may be lost.
     case signalAtStart
 
+    // MARK: Beside the rings
+
+    /// What a batch wrote to buffers is in the dirty log before the driver can see the batch.
+    case buffersLoggedBeforeUsed
+    /// What a batch wrote to the ring is in the dirty log.
+    case usedIsLogged
+    /// What the device wrote to be notified, or not to be, is in the dirty log.
+    case notificationIsLogged
+    /// A ring that begins to log puts all into it that it may have written before.
+    case ringLoggedAtStart
+    /// What was noted for a log and not yet put there goes into it before another one takes its place.
+    case notedIsLogged
+
     // MARK: Split
 
     /// A chain is marked when it is popped, before it is carried out.

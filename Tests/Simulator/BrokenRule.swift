@@ -17,6 +17,16 @@ public enum BrokenRule: Hashable, Sendable, CustomStringConvertible {
         case regionForgottenAtReset
         /// GET_INFLIGHT_FD gives a region of zeroes (Session): broken, it gives what was in the last one.
         case newRegionIsZero
+        /// A request that the backing failed waits and is tried again (HeldRequests): broken, it ends with its error.
+        case failuresAreHeld
+        /// A ring whose requests were abandoned starts again when they have ended (ExportQueue): broken, at once.
+        case abandonedAreAwaited
+        /// An invalidation is acknowledged when no poller uses the translation any more (Session): broken, some go on.
+        case invalidationBeforeAnswer
+        /// A log that comes after the ring ran gets every page (Session): broken, only what is written from then on.
+        case unknownWritesAreMarked
+        /// The device goes on with the cache mode that came with its state (Disk): broken, with the initial one.
+        case stateIsLoaded
     }
 
     /// Every rule.

@@ -34,7 +34,8 @@ struct DiskModel {
     private var powered: [[Candidate]]
     private var reads: [UInt64: Read] = [:]
     private var time = 0
-    private let isWriteThrough: Bool
+    /// Writes that were submitted later than that are durable when they complete; nil while a FLUSH is needed.
+    private var writeThroughSince: Int?
     /// Sectors that were compared.
     private(set) var verifiedSectors: UInt64 = 0
 
@@ -43,7 +44,7 @@ struct DiskModel {
         let zeroes = Candidate(stamp: 0, submitted: 0, completed: 0, isSure: true)
         live = Array(repeating: [zeroes], count: sectorCount)
         powered = live
-        self.isWriteThrough = isWriteThrough
+        writeThroughSince = isWriteThrough ? 0 : nil
     }
 
     /// The stamp of a sector of a write; 0 is a sector of zeroes.
@@ -75,7 +76,7 @@ struct DiskModel {
             Self.complete(&powered[sector], write, at: time, outcome)
             guard outcome == .done else { continue }
             live[sector].removeAll { ($0.completed ?? .max) < write }
-            if isWriteThrough { powered[sector].removeAll { ($0.completed ?? .max) < write } }
+            if let since = writeThroughSince, write > since { powered[sector].removeAll { ($0.completed ?? .max) < write } }
         }
     }
 
@@ -84,6 +85,12 @@ struct DiskModel {
             list[index].completed = time
             list[index].isSure = outcome == .done
         }
+    }
+
+    /// The device says that it does without a cache from now on; or it may use one again, or did already.
+    mutating func setWriteThrough(_ isOn: Bool) {
+        time += 1
+        writeThroughSince = isOn ? time : nil
     }
 
     // MARK: Flushes

@@ -28,6 +28,9 @@ struct DiskOperation {
         unsafe pointer.pointee.completions.pointee.append(pointer)
     }
 
+    /// Whether it goes back to that list of its queue's.
+    func isOf(_ completions: UnsafeMutablePointer<IOCompletionList>) -> Bool { unsafe pointer.pointee.completions == completions }
+
     /// Where the status byte goes.
     var status: UnsafeMutableRawPointer {
         get { unsafe UnsafeMutableRawPointer(pointer).assumingMemoryBound(to: RequestSlot.self).pointee.status }

@@ -13,6 +13,8 @@ struct GuestRequest {
         case flush(model: Int)
         /// One that the device has to refuse.
         case impossible
+        /// One with an address that the IOMMU does not permit.
+        case forbidden
         case identity
     }
 
@@ -42,26 +44,41 @@ struct GuestQueue {
     var requests: [Int: GuestRequest] = [:]
     private let lines: SharedBuffer
     private let data: SharedBuffer
+    /// Which of the pages in memory each slot's data is in; those behind the slots' own are free.
+    private var pages: [Int]
     private let scenario: Scenario
     private let memory: DriverMemory
 
     init(index: Int, scenario: Scenario, memory: DriverMemory, waits: Bool) throws {
         let options = DriverRingOptions(
             eventIndex: scenario.hasEventIndex, indirect: scenario.hasIndirect, indirectCapacity: Scenario.indirectCapacity)
-        guard
-            let area = DriverRingArea(size: scenario.ringSizes[index], format: scenario.format, options: options, memory: memory),
-            let lines = memory.allocate(64 * scenario.slotCount, alignment: 64),
-            let data = memory.allocate(Scenario.slotBytes * scenario.slotCount, alignment: 512)
+        guard let area = Self.area(size: scenario.ringSizes[index], scenario, memory),
+            let lines = memory.allocate(64 * scenario.slotCount, alignment: 4096),
+            let data = memory.allocate(Scenario.slotBytes * scenario.pageCount, alignment: Scenario.slotBytes)
         else { preconditionFailure("guest memory is large enough for its queues") }
         self.lines = lines
         self.data = data
         self.memory = memory
         self.scenario = scenario
         self.waits = waits
+        pages = Array(0..<scenario.pageCount)
         ring = scenario.isPacked ? DriverPackedQueue(area: area, options: options) : DriverSplitQueue(area: area, options: options)
         kick = try EventFD()
         call = try EventFD()
         if waits { _ = ring.enableCalls() }
+    }
+
+    /// A ring whose parts are in pages of their own: what is logged of one says nothing of another.
+    private static func area(size: Int, _ scenario: Scenario, _ memory: DriverMemory) -> DriverRingArea? {
+        let capacity = scenario.hasIndirect ? Scenario.indirectCapacity : 0
+        let format = scenario.format
+        guard let descriptors = memory.allocate(16 * size, alignment: 4096),
+            let driver = memory.allocate(DriverRingArea.driverBytes(format, size: size), alignment: 4096),
+            let device = memory.allocate(DriverRingArea.deviceBytes(format, size: size), alignment: 4096),
+            let tables = memory.allocate(16 * size * capacity, alignment: 4096)
+        else { return nil }
+        return DriverRingArea(
+            size: size, format: format, descriptors: descriptors, driver: driver, device: device, tables: tables, tableCapacity: capacity)
     }
 
     /// A slot that no request has; nil when all are taken.
@@ -70,12 +87,36 @@ struct GuestQueue {
         return free.isEmpty ? nil : dice.pick(free)
     }
 
+    // MARK: Memory
+
+    /// Where a slot's data is.
+    private func place(_ slot: Int) -> UnsafeMutableRawPointer { unsafe data.pointer + Scenario.slotBytes * pages[slot] }
+
+    /// The address by which the device knows a slot's data. With an IOMMU it stands for whatever page the slot has just now.
+    func address(ofSlot slot: Int) -> UInt64 { data.guestAddress + UInt64(Scenario.slotBytes * slot) }
+
+    /// Where the front-end has a slot's data.
+    func frontendAddress(ofSlot slot: Int) -> UInt64 { data.frontendAddress + UInt64(Scenario.slotBytes * pages[slot]) }
+
+    /// Gives a slot's address another page.
+    mutating func move(_ slot: Int, _ dice: Dice) { pages.swapAt(slot, dice.number(scenario.slotCount...scenario.pageCount - 1)) }
+
+    /// What the device may write of the slots whose requests it has: data and status byte, as bytes in this process.
+    var unfinished: [UnsafeRawBufferPointer] {
+        unsafe requests.keys.flatMap { slot in
+            unsafe [
+                UnsafeRawBufferPointer(start: place(slot), count: Scenario.slotBytes),
+                UnsafeRawBufferPointer(start: lines.pointer + 64 * slot + Self.statusOffset, count: 1),
+            ]
+        }
+    }
+
     // MARK: Requests
 
     /// Fills a slot's data with stamped sectors.
     func fill(_ slot: Int, sectors: Range<Int>, base: UInt64) {
         for (index, sector) in sectors.enumerated() {
-            let place = unsafe data.pointer + Scenario.slotBytes * slot + SimulatedDisk.sectorBytes * index
+            let place = unsafe place(slot) + SimulatedDisk.sectorBytes * index
             unsafe place.initializeMemory(as: UInt64.self, repeating: DiskModel.stamp(base, sector), count: SimulatedDisk.sectorBytes / 8)
         }
     }
@@ -83,7 +124,7 @@ struct GuestQueue {
     /// The stamps of the sectors that a read brought; a sector that is not of one piece has one that nobody wrote.
     func stamps(_ slot: Int, count: Int) -> [UInt64] {
         (0..<count).map { index in
-            let place = unsafe data.pointer + Scenario.slotBytes * slot + SimulatedDisk.sectorBytes * index
+            let place = unsafe place(slot) + SimulatedDisk.sectorBytes * index
             let words = unsafe place.assumingMemoryBound(to: UInt64.self)
             let first = unsafe words[0]
             for word in [1, 20, 43, 62, 63] where unsafe words[word] != first { return .max }
@@ -94,7 +135,7 @@ struct GuestQueue {
     /// Puts ranges into a slot's data; returns their bytes.
     func fill(_ slot: Int, ranges: [Range<Int>]) -> Int {
         for (index, range) in ranges.enumerated() {
-            let place = unsafe data.pointer + Scenario.slotBytes * slot + SectorRange.byteCount * index
+            let place = unsafe place(slot) + SectorRange.byteCount * index
             unsafe place.storeBytes(of: UInt64(range.lowerBound), as: UInt64.self)
             unsafe place.storeBytes(of: UInt32(range.count), toByteOffset: 8, as: UInt32.self)
             unsafe place.storeBytes(of: 0, toByteOffset: 12, as: UInt32.self)
@@ -112,7 +153,7 @@ struct GuestQueue {
         unsafe line.storeBytes(of: VhostUserFrontend.BlockStatus.notWritten.rawValue, toByteOffset: Self.statusOffset, as: UInt8.self)
         unsafe line.storeBytes(of: request.number, toByteOffset: Self.statusOffset + Self.numberOffset, as: UInt64.self)
         let address = lines.guestAddress + UInt64(64 * slot)
-        let pieces = cut(length, slot, dice)
+        let pieces = cut(length, slot, dice, isForbidden: request.kind == .forbidden)
         let header = DriverSegment(address: address, length: 16)
         let status = DriverSegment(address: address + UInt64(Self.statusOffset), length: 1)
         let segments = [header] + pieces + [status]
@@ -128,8 +169,8 @@ struct GuestQueue {
     }
 
     /// At most three pieces without indirect tables, so that small rings take them.
-    private func cut(_ length: Int, _ slot: Int, _ dice: Dice) -> [DriverSegment] {
-        let start = data.guestAddress + UInt64(Scenario.slotBytes * slot)
+    private func cut(_ length: Int, _ slot: Int, _ dice: Dice, isForbidden: Bool) -> [DriverSegment] {
+        let start = address(ofSlot: slot) + (isForbidden ? Scenario.unmappedOffset : 0)
         guard length > 0 else { return [] }
         let countMax = scenario.hasIndirect ? Scenario.indirectCapacity - 2 : max(1, min(3, ring.area.size - 2))
         var pieces: [DriverSegment] = []

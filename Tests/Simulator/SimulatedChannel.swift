@@ -21,7 +21,9 @@ final class SimulatedChannel: IOChannel {
         if !clock.isDead { order.begin(operation.requestNumber, queue: queue) }
     }
 
-    func cancelWaiting(_ completions: UnsafeMutablePointer<IOCompletionList>) {}
+    func cancelWaiting(_ completions: UnsafeMutablePointer<IOCompletionList>) {
+        disk.cancelQueued { unsafe $0.isOf(completions) }
+    }
 
     func close() {}
 

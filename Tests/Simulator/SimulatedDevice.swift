@@ -8,9 +8,22 @@ import Virtio
 @safe
 final class SimulatedDevice: SessionDevice {
     /// A ring that runs.
-    private struct Running {
+    struct Running {
         var queue: PolledQueue
         var mayArm = false
+        /// Turns that a stop may still wait for requests, as the drain time-out.
+        var patience = 0
+    }
+
+    /// What the device asks of the history that it is in.
+    struct Surroundings {
+        let scenario: Scenario
+        let disk: SimulatedDisk
+        let clock: StoreClock
+        let order: RequestOrder
+        let dice: Dice
+        let trace: Trace
+        let broken: BrokenRule?
     }
 
     private typealias Split = QueueRunner<SplitRing<SimulatedObserver>, SimulatedChannel>
@@ -19,67 +32,93 @@ final class SimulatedDevice: SessionDevice {
     let export: Disk
     let queueCount: Int
     let queueSizeMax = 64
-    private var running: [Int: Running] = [:]
-    private let disk: SimulatedDisk
-    private let clock: StoreClock
-    private let order: RequestOrder
-    private let dice: Dice
-    private let trace: Trace
-    private let breaksStatus: Bool
-    private var now: UInt64 = 0
+    let around: Surroundings
+    var running: [Int: Running] = [:]
+    /// Rings that have run.
+    private(set) var begun: Set<Int> = []
+    /// Rings that were given back although the disk still has requests of theirs.
+    var abandoned: [(index: Int, queue: PolledQueue)] = []
+    /// Rings that start when those have ended, and what is done to them first.
+    private var waiting: [Int: (ring: RingConfiguration, jobs: [() -> Void])] = [:]
+    /// Whether a stop may end with requests in flight: somebody will do them again.
+    var mayAbandon = false
+    /// With the rule of invalidations broken, the pollers go on with the translations that they have.
+    var keepsTranslations = false
+    /// Misses on their way to the session.
+    var misses: [(index: Int, miss: MemoryMiss)] = []
+    var onMiss: (Int, MemoryMiss) -> Void = { _, _ in }
+    var now: UInt64 = 0
     private var isDead = false
     /// Status bytes that are stored too late, with that rule broken: where each is and where it goes.
-    private var lateStatus: [LateStatus] = []
+    var lateStatus: [LateStatus] = []
     /// Something that no correct daemon does.
-    private(set) var problem: String?
+    var problem: String?
 
-    init(
-        queueCount: Int, sectorCount: Int, disk: SimulatedDisk, clock: StoreClock, order: RequestOrder, dice: Dice, trace: Trace,
-        breaksStatus: Bool
-    ) throws {
+    init(sectorCount: Int, _ around: Surroundings) throws {
         let configuration = ExportConfiguration(
             name: "simulated", backing: .null(size: UInt64(sectorCount * SimulatedDisk.sectorBytes)), endpoint: .path("/nowhere"),
-            queueCount: queueCount, queueSize: 64)
+            queueCount: around.scenario.queueCount, queueSize: 64)
         export = try Disk(opening: configuration)
-        self.queueCount = queueCount
-        self.disk = disk
-        self.clock = clock
-        self.order = order
-        self.dice = dice
-        self.trace = trace
-        self.breaksStatus = breaksStatus
-        disk.willFinish = breaksStatus ? { [unowned self] operation in delayStatus(operation) } : nil
+        queueCount = around.scenario.queueCount
+        self.around = around
+        around.disk.willFinish =
+            around.broken == .world(.statusBeforeUsed) ? { [unowned self] operation in delayStatus(operation) } : nil
     }
-
-    /// Whether a ring runs or waits for its requests.
-    var isActive: Bool { !running.isEmpty }
 
     // MARK: What the session asks
 
     var offeredFeatures: VirtioFeatures { export.offeredFeatures }
     var offeredProtocolFeatures: ProtocolFeatures { Session.servedProtocolFeatures }
     func readConfig(offset: Int, size: Int) -> [UInt8]? { nil }
-    func writeConfig(offset: Int, bytes: [UInt8], isMigration: Bool) -> Bool { false }
+    func writeConfig(offset: Int, bytes: [UInt8], isMigration: Bool) -> Bool {
+        export.writeConfig(offset: offset, bytes: bytes, isMigration: isMigration)
+    }
     func featuresDidChange(_ features: VirtioFeatures) {}
     func statusDidChange(_ status: UInt8) {}
     func resetDevice() { export.reset() }
-    /// No simulated front-end moves the device's state.
-    func transferState(saves: Bool, _ channel: FileDescriptor, completion: @escaping (String?) -> Void) {
-        completion("there is none in the simulation")
-    }
     func cancelStateTransfer() {}
 
-    func startRing(_ index: Int, _ ring: RingConfiguration) throws(RingStartError) {
+    /// A state is a few bytes: the channel takes or has all of it at once.
+    func transferState(saves: Bool, _ channel: FileDescriptor, completion: @escaping (String?) -> Void) {
         do {
+            if saves {
+                let bytes = export.stateStream
+                _ = try unsafe bytes.withUnsafeBytes { try unsafe channel.write($0) }
+                return completion(nil)
+            }
+            var bytes = [UInt8](repeating: 0, count: 4096)
+            let count = try unsafe bytes.withUnsafeMutableBytes { try unsafe channel.read(into: $0) } ?? 0
+            let failure = export.restoreState(Array(bytes.prefix(count)))
+            if around.broken == .world(.stateIsLoaded) { export.reset() }
+            completion(failure)
+        } catch {
+            completion("\(error)")
+        }
+    }
+
+    func startRing(_ index: Int, _ ring: RingConfiguration) throws(RingStartError) {
+        let mustWait = abandoned.contains { $0.index == index } && around.broken != .world(.abandonedAreAwaited)
+        if mustWait { waiting[index] = (ring, []) } else { try begin(index, ring) }
+    }
+
+    private func begin(_ index: Int, _ ring: RingConfiguration) throws(RingStartError) {
+        do {
+            let counters = try QueueCounters()
             let setup = QueueSetup(
-                identity: QueueIdentity(export: "simulated", index: index), ring: ring, disk: export, counters: try QueueCounters(),
+                identity: QueueIdentity(export: "simulated", index: index), ring: ring, disk: export, counters: counters,
                 pollMode: .adaptive, onFailure: { _ in })
-            let channel = SimulatedChannel(queue: index, disk: disk, clock: clock, order: order)
+            let channel = SimulatedChannel(queue: index, disk: around.disk, clock: around.clock, order: around.order)
+            let holds = around.scenario.holds && around.broken != .world(.failuresAreHeld)
+            let held =
+                holds
+                ? HeldRequests(timeoutNanoseconds: 0, isDirect: true, counters: counters, schedule: { _ in }, onChange: { _ in }) : nil
             let queue: PolledQueue =
                 ring.features.contains(.ringPacked)
-                ? try Packed(setup: setup, channel: channel, node: nil) : try Split(setup: setup, channel: channel, node: nil)
-            trace.note("ring \(index) starts at \(queue.base), told was \(ring.base)")
+                ? try Packed(setup: setup, channel: channel, held: held, node: nil)
+                : try Split(setup: setup, channel: channel, held: held, node: nil)
+            around.trace.note("ring \(index) starts at \(queue.base), told was \(ring.base)")
             running[index] = Running(queue: queue)
+            begun.insert(index)
             heat(index)
         } catch {
             problem = "ring \(index) does not start: \(error)"
@@ -88,149 +127,99 @@ final class SimulatedDevice: SessionDevice {
     }
 
     func stopRing(_ index: Int, _ mode: RingStop, completion: @escaping (RingBase) -> Void) {
+        if let ring = waiting.removeValue(forKey: index)?.ring { return completion(ring.base) }
         guard let queue = running[index]?.queue else { preconditionFailure("ring \(index) does not run") }
         guard !isDead else { return completion(queue.base) }
-        queue.state = .draining
+        // As PollerLoop stops a queue.
+        if queue.state == .suspended { queue.cancelWaiting() }
+        queue.state = queue.state == .suspended ? .abandoned : .draining
+        queue.isHot = false
         queue.onStopped = { completion($0 ?? queue.base) }
+        running[index]?.patience = around.dice.number(5...400)
+        if mode == .leaveInflight, queue.leaveCancelled() { queue.cancelWaiting() }
         endIfDrained(index)
     }
 
     func changeRing(_ index: Int, _ change: RingChange, completion: @escaping () -> Void) {
-        switch change {
-        case .kick(let kick, _):
-            running[index]?.queue.replaceKick(kick)
-            heat(index)
-        case .call(let call): running[index]?.queue.replaceCall(call)
-        case .kicked: heat(index)
-        case .log(let log): running[index]?.queue.replaceLog(log)
-        case .error, .suspended, .denied: break
+        if waiting[index] != nil {
+            waiting[index]?.jobs.append { [unowned self] in apply(change, to: index) }
+        } else {
+            apply(change, to: index)
         }
         completion()
+    }
+
+    private func apply(_ change: RingChange, to index: Int) {
+        guard let queue = running[index]?.queue else { return }
+        switch change {
+        case .kick(let kick, _):
+            queue.replaceKick(kick)
+            heat(index)
+        case .call(let call): queue.replaceCall(call)
+        case .kicked: heat(index)
+        case .log(let log): queue.replaceLog(log)
+        case .suspended where queue.state == .running || queue.state == .parked:
+            queue.state = .suspended
+            queue.isHot = false
+        case .denied(let miss) where queue.state == .parked:
+            queue.deny(miss)
+            goOn(index)
+        case .error, .suspended, .denied: break
+        }
     }
 
     func replaceMemory(_ memory: GuestMemory, rings: [Int: RingAddresses], completion: @escaping () -> Void) {
+        defer { completion() }
+        if keepsTranslations { return }
         for (index, addresses) in rings.sorted(by: { $0.key < $1.key }) {
-            if let reason = running[index]?.queue.replaceMemory(memory, addresses) { problem = reason }
-        }
-        completion()
-    }
-
-    // MARK: What a poller does
-
-    /// One thing that a poller may do now; whether anything was done.
-    func turn(now: UInt64) -> Bool {
-        self.now = now
-        guard !running.isEmpty else { return false }
-        let index = dice.pick(running.keys.sorted())
-        guard let queue = running[index]?.queue else { return false }
-        if queue.hasCompletions, dice.once(in: 2) { return complete(index, queue) }
-        guard queue.state == .running else {
-            if queue.hasCompletions { return complete(index, queue) }
-            endIfDrained(index)
-            return false
-        }
-        guard queue.isHot else {
-            guard let kick = queue.kick, EventFD(adopting: kick).drain() > 0 else { return false }
-            heat(index)
-            return true
-        }
-        switch queue.take() {
-        case .taken(0): return cool(index, queue)
-        case .taken(let count):
-            trace.note("ring \(index): \(count) taken, now at \(queue.base)")
-            running[index]?.mayArm = false
-            if !clock.isDead { disk.submit(now: now) }
-            return true
-        case .failed(let reason):
-            problem = "ring \(index) broke: \(reason)"
-            return false
-        case .missed(_, let miss):
-            problem = "ring \(index) misses \(miss), and there is no IOMMU"
-            return false
+            let job = { [unowned self] in
+                if let reason = running[index]?.queue.replaceMemory(memory, addresses) { problem = reason }
+                goOn(index)
+            }
+            if waiting[index] != nil { waiting[index]?.jobs.append(job) } else { job() }
         }
     }
 
-    private func complete(_ index: Int, _ queue: PolledQueue) -> Bool {
-        let count = queue.complete()
-        trace.note("ring \(index): \(count) completed")
-        if !clock.isDead { disk.submit(now: now) }
-        if !clock.isDead {
-            for late in lateStatus { late.arrive() }
-        }
-        if queue.state == .draining { endIfDrained(index) } else { heat(index) }
-        return true
+    private func goOn(_ index: Int) {
+        guard let queue = running[index]?.queue, queue.state == .parked || queue.state == .suspended else { return }
+        queue.state = .running
+        heat(index)
     }
 
-    private func heat(_ index: Int) {
-        guard let queue = running[index]?.queue, !queue.isHot, queue.state == .running else { return }
-        queue.isHot = true
-        queue.disarm()
+    /// Starts the rings that waited for abandoned requests, when the last of these has ended.
+    func beginWaiting(_ index: Int) {
+        guard !abandoned.contains(where: { $0.index == index }), let (ring, jobs) = waiting.removeValue(forKey: index) else { return }
+        // What is wrong is in `problem`.
+        try? begin(index, ring)
+        for job in jobs { job() }
     }
 
-    /// An empty look: spins on, or asks for a kick.
-    private func cool(_ index: Int, _ queue: PolledQueue) -> Bool {
-        guard running[index]?.mayArm == true, dice.once(in: 2) else {
-            running[index]?.mayArm = true
-            return false
-        }
-        running[index]?.mayArm = false
-        if queue.arm() { queue.disarm() } else { queue.isHot = false }
-        return false
-    }
-
-    private func endIfDrained(_ index: Int) {
-        guard let queue = running[index]?.queue, queue.state == .draining else { return }
-        queue.takeResubmissions()
-        if !clock.isDead { disk.submit(now: now) }
-        guard queue.inFlight == 0 else { return }
-        queue.close()
-        running[index] = nil
-        queue.onStopped?(queue.base)
-        queue.onStopped = nil
-    }
-
-    /// With that rule broken, makes a request's status byte go elsewhere until the used element is stored.
-    private func delayStatus(_ operation: DiskOperation) {
-        if [.read, .write, .flush].contains(operation.kind) { lateStatus.append(LateStatus(operation)) }
-    }
+    // MARK: The end
 
     /// The daemon is dead: its queues touch neither guest memory nor the rings any more. Its session ends too, so that nobody keeps what
     /// it had; what that still stores to the region is undone by the world.
     func die(_ session: Session) {
         isDead = true
         lateStatus = []
-        for index in running.keys.sorted() { running[index]?.queue.state = .abandoned }
-        disk.daemonDied()
-        for index in running.keys.sorted() { _ = running[index]?.queue.complete() }
+        let queues = running.keys.sorted().compactMap { running[$0]?.queue }
+        for queue in queues {
+            queue.cancelWaiting()
+            queue.state = .abandoned
+        }
+        around.disk.daemonDied()
+        for queue in queues + abandoned.map(\.queue) { _ = queue.complete() }
         session.disconnect {}
-        for ring in running.values {
-            ring.queue.onStopped?(ring.queue.base)
-            ring.queue.onStopped = nil
+        for queue in queues {
+            queue.onStopped?(queue.base)
+            queue.onStopped = nil
         }
         running = [:]
-    }
-}
-
-/// A status byte on its way: stored here by the queue, and in guest memory when it is too late.
-@safe
-final class LateStatus {
-    private static let none: UInt8 = 0xff
-    // unsafe: `place` is allocated here and freed in deinit; `target` is used before the queue lets go of the guest's memory.
-    private let place: UnsafeMutablePointer<UInt8>
-    private let target: UnsafeMutableRawPointer
-
-    init(_ operation: DiskOperation) {
-        unsafe place = .allocate(capacity: 1)
-        unsafe place.initialize(to: Self.none)
-        unsafe target = operation.status
-        unsafe operation.status = UnsafeMutableRawPointer(place)
+        abandoned = []
+        waiting = [:]
     }
 
-    deinit { unsafe place.deallocate() }
-
-    func arrive() {
-        guard unsafe place.pointee != Self.none else { return }
-        unsafe target.storeBytes(of: place.pointee, as: UInt8.self)
-        unsafe place.pointee = Self.none
+    /// With that rule broken, makes a request's status byte go elsewhere until the used element is stored.
+    private func delayStatus(_ operation: DiskOperation) {
+        if [.read, .write, .flush].contains(operation.kind) { lateStatus.append(LateStatus(operation)) }
     }
 }

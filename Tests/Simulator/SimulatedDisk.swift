@@ -60,6 +60,12 @@ final class SimulatedDisk {
 
     deinit { unsafe bytes.deallocate() }
 
+    /// Until when every operation fails.
+    private var awayUntil: UInt64 = 0
+
+    /// The disk is gone, or full, for a while.
+    func goAway(until time: UInt64) { awayUntil = time }
+
     /// Nothing is on its way.
     var isIdle: Bool { queued.isEmpty && inFlight.isEmpty && ghosts.isEmpty }
 
@@ -79,6 +85,17 @@ final class SimulatedDisk {
         queued = []
     }
 
+    /// Ends what the kernel has not got.
+    func cancelQueued(_ isMeant: (DiskOperation) -> Bool) {
+        let cancelled = queued.filter(isMeant)
+        queued.removeAll(where: isMeant)
+        for operation in cancelled { operation.end(Self.cancelled) }
+    }
+
+    /// ECANCELED and EIO, as results.
+    private static let cancelled: Int64 = -125
+    private static let failed: Int64 = -5
+
     private func transfer(_ operation: DiskOperation, due: UInt64, fails: Bool) -> Transfer {
         Transfer(operation: operation, left: dice.shuffled(Array(0..<operation.sectorCount)), due: due, fails: fails)
     }
@@ -93,6 +110,7 @@ final class SimulatedDisk {
         guard !due.isEmpty else { return false }
         let index = dice.pick(due)
         let count = inFlight[index].left.count
+        if now < awayUntil { inFlight[index].fails = true }
         if inFlight[index].fails, dice.once(in: 2) {
             finish(index)
             return true
@@ -106,7 +124,7 @@ final class SimulatedDisk {
         let transfer = inFlight.remove(at: index)
         if transfer.operation.kind == .flush, !transfer.fails { makeAllDurable() }
         willFinish?(transfer.operation)
-        transfer.operation.end(transfer.fails ? -5 : 0)
+        transfer.operation.end(transfer.fails ? Self.failed : 0)
     }
 
     private func advance(_ index: Int, by count: Int) {

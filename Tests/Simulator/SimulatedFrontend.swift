@@ -18,20 +18,33 @@ final class SimulatedFrontend {
     /// The same, mapped: the world puts it back when a daemon dies.
     private(set) var regionMapping: MemoryMapping?
     /// Something that no correct daemon does.
-    private(set) var problem: String?
+    var problem: String?
     /// What is to be done when the script has ended.
-    private var onEnd: () -> Void = {}
+    var onEnd: () -> Void = {}
     private var script: [Step] = []
-    private var waiting: Step?
+    private(set) var waiting: Step?
     private var answers: [Message] = []
+    /// What came over the back-end channel and was not answered.
+    var requests: [Message] = []
+    /// The guest's IOMMU as it is.
+    var translations: (() -> IOMMU)?
+    var isDaemonDead: (() -> Bool)?
+    /// The dirty log, while a migration wants it.
+    var log: DirtyBitmap?
+    /// The device's state between its old daemon and its new one.
+    var state: [UInt8]?
+    /// The guest wants completed writes to be durable.
+    var wantsWriteThrough = false
+    /// Translations that were given.
+    var translationCount: UInt64 = 0
     private var bases: [Int: UInt32] = [:]
     private var hasExtraMemory = true
-    private let scenario: Scenario
-    private let dice: Dice
-    private let trace: Trace
+    let scenario: Scenario
+    let dice: Dice
+    let trace: Trace
     /// With that rule broken, what was in the region that was given away.
     private var oldRegion: [UInt8] = []
-    private let broken: BrokenRule?
+    let broken: BrokenRule?
 
     init(scenario: Scenario, dice: Dice, trace: Trace, broken: BrokenRule?) {
         self.scenario = scenario
@@ -50,16 +63,20 @@ final class SimulatedFrontend {
         switch output {
         case .reply(let message): answers.append(message)
         case .close(let error): problem = "the session closed the connection: \(error)"
-        case .notice(let notice): if notice.level == .warning { problem = notice.description }
+        case .notice(let notice): if notice.level == .warning, !isExpected(notice) { problem = notice.description }
+        case .backendRequest(let message): requests.append(message)
         default: break
         }
     }
 
     /// Takes an answer that is there, or sends the next message; false when there is nothing to do but wait.
     func turn(_ session: Session) -> Bool {
+        if waiting == nil, !requests.isEmpty, dice.once(in: 2) {
+            answerBackend(session)
+            return true
+        }
         if let step = waiting {
-            guard !answers.isEmpty else { return false }
-            let answer = answers.removeFirst()
+            guard let answer = takeAnswer() else { return false }
             guard answer.request == step.request.rawValue else {
                 problem = "\(step.request.name) was answered as \(FrontendRequest.describe(answer.request))"
                 return false
@@ -81,18 +98,22 @@ final class SimulatedFrontend {
         return true
     }
 
+    /// The oldest answer that is there.
+    func takeAnswer() -> Message? { answers.isEmpty ? nil : answers.removeFirst() }
+
     /// The connection is gone; the region stays.
     func disconnect() {
         script = []
         waiting = nil
         answers = []
+        requests = []
         onEnd = {}
         hasExtraMemory = true
     }
 
     // MARK: Scripts
 
-    private func tell(
+    func tell(
         _ request: FrontendRequest, descriptors: @autoclosure @escaping () -> [FileDescriptor] = [],
         _ payload: @escaping () -> Payload = { .none }
     ) {
@@ -105,25 +126,37 @@ final class SimulatedFrontend {
                 }))
     }
 
-    private func ask(_ request: FrontendRequest, _ payload: Payload = .none, _ then: @escaping (Message) -> Void = { _ in }) {
-        script.append(Step(request: request, make: { Message(request, payload) }, then: then))
+    func ask(
+        _ request: FrontendRequest, _ payload: Payload = .none, descriptors: @autoclosure @escaping () -> [FileDescriptor] = [],
+        _ then: @escaping (Message) -> Void = { _ in }
+    ) {
+        script.append(Step(request: request, make: { Message(request, payload, descriptors: descriptors()) }, then: then))
     }
 
     /// The opening, which ends with everything running.
     func open(_ guest: SimulatedGuest, then end: @escaping () -> Void = {}) {
         ask(.getFeatures)
         ask(.getProtocolFeatures)
-        let features: ProtocolFeatures = [.multiQueue, .replyAck, .inflightSharedMemory, .resetDevice, .configureMemorySlots]
+        var features: ProtocolFeatures = [
+            .multiQueue, .replyAck, .inflightSharedMemory, .resetDevice, .configureMemorySlots, .logSharedMemory, .backendChannel, .config,
+            .deviceState,
+        ]
+        if scenario.leavesInflight { features.insert(.getVringBaseInflight) }
         tell(.setProtocolFeatures) { .u64(features.rawValue) }
         tell(.setOwner)
         ask(.getQueueCount)
+        openChannel()
+        bringState()
         start(guest, then: end)
     }
 
     /// Starts all rings, over a connection that is open.
     func start(_ guest: SimulatedGuest, then end: @escaping () -> Void = {}) {
         onEnd = end
-        tell(.setFeatures) { [scenario] in .u64(scenario.features.union(.protocolFeatures).rawValue) }
+        // QEMU gives the log last when it connects again in the middle of a migration, others first.
+        let logsFirst = dice.once(in: 2)
+        if logsFirst { tellLog() }
+        tell(.setFeatures) { [unowned self] in .u64(features.rawValue) }
         askForRegion()
         tell(.setInflightDescriptor, descriptors: self.regionFiles) { [unowned self] in
             .inflight(region?.description ?? InflightDescription(size: 0, offset: 0, queueCount: 0, queueSize: 0))
@@ -136,20 +169,16 @@ final class SimulatedFrontend {
         for index in dice.shuffled(Array(guest.queues.indices)) {
             tell(.setVringEnable) { .vringState(VringState(index: UInt32(index), number: 1)) }
         }
+        if !logsFirst { tellLog() }
     }
 
     private func setRing(_ index: Int, _ guest: SimulatedGuest) {
         let number = UInt32(index)
         let queue = guest.queues[index]
-        let area = queue.ring.area
-        tell(.setVringSize) { .vringState(VringState(index: number, number: UInt32(area.size))) }
+        let size = UInt32(queue.ring.area.size)
+        tell(.setVringSize) { .vringState(VringState(index: number, number: size)) }
         tell(.setVringBase) { [unowned self] in .vringState(VringState(index: number, number: base(index, guest))) }
-        tell(.setVringAddress) {
-            .vringAddress(
-                VringAddress(
-                    index: number, descriptor: area.descriptors.frontendAddress, used: area.device.frontendAddress,
-                    available: area.driver.frontendAddress))
-        }
+        tellAddress(index, guest)
         let reference = VringDescriptorReference(index: UInt8(index), hasDescriptor: true)
         tell(.setVringKick, descriptors: [queue.kick.descriptor]) { .vringDescriptor(reference) }
         tell(.setVringCall, descriptors: [queue.call.descriptor]) { .vringDescriptor(reference) }

@@ -6,6 +6,8 @@ import Virtio
 @safe
 final class SimulatedGuest {
     let memory: DriverMemory
+    /// What the device's addresses stand for.
+    private(set) var iommu = IOMMU()
     var queues: [GuestQueue] = []
     /// Requests that came back.
     private(set) var completedCount = 0
@@ -24,10 +26,16 @@ final class SimulatedGuest {
         self.trace = trace
         self.numbers = numbers
         let queueBytes =
-            16 * 16 * (Scenario.indirectCapacity + 1) + 64 * scenario.slotCount + Scenario.slotBytes * scenario.slotCount + 8192
+            16 * 16 * (Scenario.indirectCapacity + 1) + 64 * scenario.slotCount + Scenario.slotBytes * scenario.pageCount + 6 * 4096
         let main = DriverMemory.Range(guestAddress: 0x10_0000, size: (queueBytes * scenario.queueCount + 4095) & ~4095)
         // Memory that comes and goes.
-        memory = try DriverMemory(shared: [main, DriverMemory.Range(guestAddress: 0x4000_0000, size: 8192)])
+        memory = try DriverMemory(shared: [main, DriverMemory.Range(guestAddress: 0x400_0000, size: 8192)])
+        if scenario.hasIOMMU {
+            // Guest physical addresses are others than those that the device is told.
+            memory.tableOffset = 0x800_0000
+            iommu.map(
+                iova: memory.regions[0].guestAddress, size: memory.regions[0].size, frontendAddress: memory.regions[0].frontendAddress)
+        }
         for index in 0..<scenario.queueCount {
             queues.append(try GuestQueue(index: index, scenario: scenario, memory: memory, waits: dice.once(in: 2)))
         }
@@ -83,6 +91,8 @@ final class SimulatedGuest {
             let request = GuestRequest(number: number, kind: kind)
             let command: BlockCommand = isDiscard ? .discard : .writeZeroes
             return queues[index].add(request, command, slot: slot, sector: 0, length: length, toDevice: true, dice)
+        case 18 where scenario.hasIOMMU && dice.once(in: 2):
+            return send(.init(number: number, kind: .forbidden), .read, slot, index, 0..<2, toDevice: false)
         case 18:
             let sectors = sectorCount - 1..<sectorCount + 1
             return send(.init(number: number, kind: .impossible), .read, slot, index, sectors, toDevice: false)
@@ -112,6 +122,29 @@ final class SimulatedGuest {
         guard dice.once(in: 2) else { return [first] }
         let second = range(sectorCount / 2)
         return [first, second.lowerBound + sectorCount / 2..<second.upperBound + sectorCount / 2]
+    }
+
+    /// Bytes of a dirty log for all of its memory.
+    var logBytes: UInt64 {
+        let end = (memory.regions.map { $0.guestAddress + $0.size }.max() ?? 0) + memory.tableOffset
+        return (end + 8 * DirtyBitmap.pageSize - 1) / (8 * DirtyBitmap.pageSize)
+    }
+
+    // MARK: The IOMMU
+
+    /// A free slot gets other memory behind the address that the device knows: which address now stands for something else.
+    ///
+    /// - Parameter tell: tells the device of a range of addresses; false when it cannot be told now, and nothing changes.
+    func move(telling tell: (_ address: UInt64, _ size: UInt64) -> Bool) -> Bool {
+        let index = dice.below(queues.count)
+        guard let slot = queues[index].freeSlot(dice) else { return false }
+        let address = queues[index].address(ofSlot: slot)
+        guard tell(address, UInt64(Scenario.slotBytes)) else { return false }
+        trace.note("queue \(index): slot \(slot) moves")
+        iommu.unmap(iova: address, size: UInt64(Scenario.slotBytes))
+        queues[index].move(slot, dice)
+        iommu.map(iova: address, size: UInt64(Scenario.slotBytes), frontendAddress: queues[index].frontendAddress(ofSlot: slot))
+        return true
     }
 
     // MARK: Completions
@@ -166,7 +199,8 @@ final class SimulatedGuest {
         let status = queue.status(slot)
         let isDone = status == .ok
         guard isDone || status == .ioError else { return "its status is \(status)" }
-        if !isDone, !scenario.hasErrors, request.kind != .impossible { return "its status is \(status)" }
+        let mayFail = scenario.hasErrors && !scenario.holds || request.kind == .impossible || request.kind == .forbidden
+        if !isDone, !mayFail { return "its status is \(status)" }
         var wanted: UInt32 = 1
         switch request.kind {
         case .read(let sectors):
@@ -176,6 +210,7 @@ final class SimulatedGuest {
         case .discard(let ranges, let write): model.completeWrite(write, ranges, .unsure)
         case .flush(let flush): if isDone { model.completeFlush(flush) }
         case .impossible: if isDone { return "it reaches beyond the disk and succeeded" }
+        case .forbidden: if isDone { return "its addresses are not permitted, and it succeeded" }
         case .identity: wanted = 21
         }
         return length == wanted ? nil : "the device says it wrote \(length) bytes, not \(wanted)"

@@ -9,34 +9,40 @@ import Virtio
 final class SimulatedWorld {
     let seed: UInt64
     let scenario: Scenario
-    private(set) var report = SimulationReport()
+    var report = SimulationReport()
     /// The kind of the last event that changed anything, for a person who looks at a failure.
     private(set) var lastDeed = "began"
 
-    private let dice: Dice
-    private let trace: Trace
-    private let clock: StoreClock
-    private let disk: SimulatedDisk
-    private let order: RequestOrder
+    let dice: Dice
+    let trace: Trace
+    let clock: StoreClock
+    let disk: SimulatedDisk
+    let order: RequestOrder
     private let numbers = RequestNumbers()
-    private let frontend: SimulatedFrontend
-    private let broken: BrokenRule?
-    private var guest: SimulatedGuest
-    private var model: DiskModel
-    private var daemon: (session: Session, device: SimulatedDevice)?
+    let frontend: SimulatedFrontend
+    let broken: BrokenRule?
+    var guest: SimulatedGuest
+    var model: DiskModel
+    var daemon: (session: Session, device: SimulatedDevice)?
+    /// The guest's memory on its way to another host.
+    var transfer: MemoryTransfer?
+    /// A log that the device was told to leave alone.
+    var endedLog: DirtyBitmap?
+    /// Something that no correct device does.
+    var ownProblem: String?
     /// A daemon whose connection is ending; it starts the next session when its rings have stopped.
-    private var isLeaving = false
+    var isLeaving = false
     /// What the front-end and the guest are about.
-    private var plan = Plan.run
+    var plan = Plan.run
     private var sectorCount = 64
-    private var now: UInt64 = 0
+    var now: UInt64 = 0
     /// When the front-end tries to connect again.
     private var reconnectAt: UInt64 = 0
     private var budget: Int
     /// Shared memory as it was when the daemon died.
-    private var image: (guest: [[UInt8]], region: [UInt8]) = ([], [])
+    private var image: (guest: [[UInt8]], region: [UInt8], log: [UInt8]) = ([], [], [])
 
-    private enum Plan {
+    enum Plan {
         case run
         /// The rings are being stopped because the guest resets or moves, or for a moment.
         case reset, migrate, pause
@@ -61,6 +67,8 @@ final class SimulatedWorld {
         model = DiskModel(sectorCount: Scenario.sectorsMax, isWriteThrough: !scenario.hasFlush)
         unsafe StoreClock.current = clock
         clock.onDeath = { [unowned self] in keepImage() }
+        frontend.isDaemonDead = { [unowned clock] in clock.isDead }
+        frontend.translations = { [unowned self] in guest.iommu }
     }
 
     deinit { unsafe StoreClock.current = nil }
@@ -86,12 +94,12 @@ final class SimulatedWorld {
 
     /// Events since the guest submitted something, got something back, or was another: after a while nothing disturbs the daemon any more,
     /// and what does not move then never will.
-    private var quiet = 0
+    var quiet = 0
     private static let undisturbedAfter = 1500
     private static let quietMax = 6000
 
     private var problem: String? {
-        guest.problem ?? disk.problem ?? order.problem ?? daemon?.device.problem ?? frontend.problem
+        ownProblem ?? guest.problem ?? disk.problem ?? order.problem ?? daemon?.device.problem ?? frontend.problem
     }
 
     private var isDone: Bool {
@@ -99,10 +107,13 @@ final class SimulatedWorld {
     }
 
     private func finish() -> String? {
+        checkEndedLog()
+        if let ownProblem { return ownProblem }
         if let wrong = model.compare(disk.cache[0..<sectorCount]) { return wrong }
         report.stores = clock.count
         report.againCount = order.againCount
         report.verifiedSectors = model.verifiedSectors
+        report.translations = frontend.translationCount
         return nil
     }
 
@@ -118,6 +129,7 @@ final class SimulatedWorld {
             }
             clock.arm(stores: dice.number(1...(dice.once(in: 4) ? 100 : 24)))
         }
+        if transfer != nil, dice.once(in: 12) { transfer?.copyWritten() }
         switch dice.below(16) {
         case 0..<3: submit()
         case 3..<5: reap()
@@ -130,7 +142,9 @@ final class SimulatedWorld {
 
     private func submit() {
         guard budget > 0, plan == .run || plan == .pause else { return }
-        let made = guest.submit(upTo: budget, model: &model, sectorCount: sectorCount)
+        if scenario.hasIOMMU, dice.once(in: 3) { moveBuffer() }
+        if clock.isDead { return }
+        let made = asGuest { guest.submit(upTo: budget, model: &model, sectorCount: sectorCount) }
         budget -= made
         if made > 0 { progress("the guest submitted") }
     }
@@ -142,7 +156,7 @@ final class SimulatedWorld {
 
     private func reap() {
         guard plan != .reset else { return }
-        let count = guest.reap(model: &model)
+        let count = asGuest { guest.reap(model: &model) }
         report.requests += UInt64(count)
         if count > 0 { progress("the guest took what was used") }
     }
@@ -167,8 +181,9 @@ final class SimulatedWorld {
     /// A daemon is there, and the front-end connects to it.
     private func connect() throws {
         let device = try SimulatedDevice(
-            queueCount: scenario.queueCount, sectorCount: sectorCount, disk: disk, clock: clock, order: order, dice: dice, trace: trace,
-            breaksStatus: broken == .world(.statusBeforeUsed))
+            sectorCount: sectorCount,
+            SimulatedDevice.Surroundings(
+                scenario: scenario, disk: disk, clock: clock, order: order, dice: dice, trace: trace, broken: broken))
         begin(device)
     }
 
@@ -177,6 +192,8 @@ final class SimulatedWorld {
             if !clock.isDead { frontend.take(output) }
         }
         daemon = (session, device)
+        device.onMiss = { [unowned session] index, miss in session.ringDidMiss(index, miss) }
+        device.mayAbandon = true
         order.restart()
         frontend.open(guest)
         lastDeed = "the front-end connected"
@@ -188,11 +205,11 @@ final class SimulatedWorld {
         let regions = guest.memory.mappings.map { mapping in
             unsafe Array(UnsafeRawBufferPointer(start: mapping.base, count: mapping.size))
         }
-        image = (regions, frontend.regionBytes)
+        image = (regions, frontend.regionBytes, frontend.log?.bytes ?? [])
     }
 
     /// Frees everything that the daemon had, descriptors and mappings included, as the kernel would.
-    private func killDaemon() {
+    func killDaemon() {
         guard let (session, device) = daemon else { return }
         daemon = nil
         isLeaving = false
@@ -206,7 +223,8 @@ final class SimulatedWorld {
             unsafe mapping.base.copyMemory(from: bytes, byteCount: bytes.count)
         }
         frontend.putRegion(image.region)
-        image = ([], [])
+        frontend.log?.put(image.log)
+        image = ([], [], [])
         guest.dropSignals()
         frontend.disconnect()
         clock.restart()
@@ -215,7 +233,10 @@ final class SimulatedWorld {
         switch plan {
         // QEMU stops the rings of a back-end that is gone by itself.
         case .reset: boot(keepingRegion: false)
-        case .migrate, .pause: plan = .run
+        case .migrate:
+            frontend.state = nil
+            plan = .run
+        case .pause: plan = .run
         case .run: break
         }
     }
@@ -225,16 +246,22 @@ final class SimulatedWorld {
     /// Something that happens rarely.
     private func change() {
         guard let daemon, !isLeaving, !frontend.isBusy, plan == .run else { return }
-        switch dice.below(14) {
+        switch dice.below(22) {
         case 0..<4:
             frontend.changeMemory(guest)
             report.memoryChanges += 1
         case 4..<6: resize(daemon.device)
         case 6..<8: reset(daemon)
         case 8: migrate()
+        case 14..<16: transfer == nil ? startTransfer() : migrate()
+        case 16: if transfer != nil { cancelTransfer() }
+        case 17..<19: beAway()
+        case 19: invalidate(daemon)
+        case 20: chooseCacheMode()
         case 9..<11: pause()
         case 11..<13: leave(daemon)
-        default: losePower()
+        case 13: losePower()
+        default: break
         }
     }
 
@@ -266,6 +293,7 @@ final class SimulatedWorld {
 
     private func boot(keepingRegion: Bool) {
         model.abandon()
+        forgetMoves()
         trace.note("the guest boots\(keepingRegion ? " with the same region" : "")")
         if !keepingRegion { frontend.dropRegion() }
         frontend.dropBases()
@@ -275,18 +303,6 @@ final class SimulatedWorld {
         guest = next
         quiet = 0
         plan = .run
-    }
-
-    /// The machine moves to another host: rings in use, and a region that has seen nothing.
-    private func migrate() {
-        plan = .migrate
-        frontend.stop(guest) { [unowned self] in
-            killDaemon()
-            frontend.disconnect()
-            frontend.dropRegion()
-            plan = .run
-            report.migrations += 1
-        }
     }
 
     /// The machine is stopped and goes on.

@@ -26,6 +26,18 @@ public struct SimulationReport: Sendable {
     public var resizes: UInt64 = 0
     /// Times the host lost its power.
     public var powerLosses: UInt64 = 0
+    /// Times the guest's memory was copied while the device logged its writes.
+    public var transfers: UInt64 = 0
+    /// Pages that were copied again because of it.
+    public var pages: UInt64 = 0
+    /// Times the disk failed everything for a while, and requests were held.
+    public var outages: UInt64 = 0
+    /// Translations of I/O virtual addresses that the device asked for and got.
+    public var translations: UInt64 = 0
+    /// Buffers whose address came to stand for other memory.
+    public var remaps: UInt64 = 0
+    /// Times all translations were taken back.
+    public var invalidations: UInt64 = 0
 
     /// Nothing yet.
     public init() {}
@@ -44,6 +56,12 @@ public struct SimulationReport: Sendable {
         memoryChanges += other.memoryChanges
         resizes += other.resizes
         powerLosses += other.powerLosses
+        transfers += other.transfers
+        pages += other.pages
+        outages += other.outages
+        translations += other.translations
+        remaps += other.remaps
+        invalidations += other.invalidations
     }
 }
 

@@ -86,7 +86,10 @@ struct Simulate: ParsableCommand {
             "\(nanoseconds / 1_000_000_000) s: \(runs) runs, \(report.crashes) crashes survived, \(report.requests) requests, "
                 + "\(report.againCount) done again, \(report.verifiedSectors) sectors verified, \(report.stores) stores, "
                 + "\(report.resets) resets, \(report.migrations) migrations, \(report.reconnects) reconnects, "
-                + "\(report.memoryChanges) memory changes, \(report.resizes) resizes, \(report.powerLosses) power losses")
+                + "\(report.memoryChanges) memory changes, \(report.resizes) resizes, \(report.powerLosses) power losses, "
+                + "\(report.transfers) moves with a dirty log (\(report.pages) pages again), \(report.outages) times without a disk, "
+                + "\(report.translations) translations, \(report.remaps) buffers moved, \(report.invalidations) times all translations lost"
+        )
     }
 
     /// Unbuffered, so that a run whose output goes to a file can be followed.
