@@ -18,6 +18,7 @@ enum ControlTarget {
             throw FuzzFailure("the request \(request) cannot be written and read again")
         }
         try FuzzFailure.require(again == request, "\(request) is read as \(again) the second time")
+        if request.method == EventsSubscribe.notificationName { return try checkEvent(request) }
         guard let name = MethodName(rawValue: request.method) else { return 1 }
         try check(name.method, request)
         return 2
@@ -35,6 +36,16 @@ enum ControlTarget {
             if let export = parameters as? ExportParameters { try checkExport(export) }
         }
         try open(method)
+    }
+
+    /// An event that a client reads is the same when it is told on, and goes by the schema that it has.
+    private static func checkEvent(_ request: RPCRequest) throws(FuzzFailure) -> Int {
+        guard let event = try? JSONText.decode(EventInfo.self, from: .object(request.parameters)) else { return 1 }
+        guard let value = try? JSONText.value(of: event), let again = try? JSONText.decode(EventInfo.self, from: value) else {
+            throw FuzzFailure("\(event) cannot be told on")
+        }
+        try FuzzFailure.require(again == event, "\(event) is told on as \(again)")
+        return 2
     }
 
     /// Parameters that pass can be kept and give back the same; what the daemon makes of them is in order, or refused with a reason.

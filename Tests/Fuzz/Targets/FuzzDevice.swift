@@ -15,7 +15,15 @@ final class FuzzDevice: SessionDevice {
         /// The inflight part's mapping.
         let owner: (any Sendable)?
         let hasEventIndex: Bool
+        let addresses: RingAddresses
+        /// Where its writes are logged.
+        var log: RingLog?
+        /// It waits for a translation of its own areas, and is not looked at.
+        var isSuspended = false
     }
+
+    /// Who hears of misses.
+    weak var session: Session?
 
     let offeredFeatures: VirtioFeatures = VirtioFeatures.rings.union([.blockFlush, .blockConfigWriteback, .blockMultiQueue])
     let offeredProtocolFeatures = ProtocolFeatures(rawValue: .max)
@@ -72,7 +80,7 @@ final class FuzzDevice: SessionDevice {
             let started: any Virtqueue = isPacked ? try PackedVirtqueue(configuration) : try SplitVirtqueue(configuration)
             running[index] = Running(
                 ring: started, memory: ring.memory, view: ring.memory.view, scratch: scratch, owner: ring.inflight?.owner,
-                hasEventIndex: ring.features.contains(.ringEventIndex))
+                hasEventIndex: ring.features.contains(.ringEventIndex), addresses: ring.addresses, log: ring.log)
         } catch {
             throw RingStartError(error.description)
         }
@@ -96,13 +104,17 @@ final class FuzzDevice: SessionDevice {
 
     /// Takes a few chains, touches their memory, and gives them back.
     private func work(_ index: Int) {
-        guard var now = running[index] else { return }
+        guard var now = running[index], !now.isSuspended else { return }
+        var missed: MemoryMiss?
+        let cursor = now.ring.usedCursor
         unsafe withUnsafeTemporaryAllocation(of: IOVector.self, capacity: 64) { places in
             guard let first = places.baseAddress else { return }
             for _ in 0..<8 {
                 var buffer = unsafe SegmentBuffer(base: first, capacity: 64, spill: nil, spillCapacity: 0)
                 var chain = DescriptorChain()
+                now.view.miss = nil
                 let result = now.ring.pop(&now.view, &buffer, &chain)
+                if case .missed = result { missed = now.view.miss }
                 guard result == .chain else {
                     if case .malformed = result { now.ring.push(chain.handle, length: 0) }
                     break
@@ -115,9 +127,24 @@ final class FuzzDevice: SessionDevice {
             }
         }
         now.ring.publish()
+        mark(now.ring.usedWrites(since: cursor), now)
         _ = now.ring.shouldNotify()
         _ = now.ring.enableNotifications()
         running[index] = now
+        // The session may give the answer at once, if it has the translation: it is told when nothing else is under way.
+        if let missed { held.append { [weak self] in self?.session?.ringDidMiss(index, missed) } }
+    }
+
+    /// Puts what was written to the ring into the log, at whatever address the front-end named.
+    private func mark(_ writes: RingWrites, _ now: Running) {
+        guard let log = now.log else { return }
+        var marks = DirtyMarks(log.log)
+        for piece in [writes.first, writes.second] {
+            marks.add((log.usedAddress ?? 0) &+ UInt64(piece.lowerBound), UInt64(piece.count))
+        }
+        // unsafe: the address is compared, not followed.
+        if log.logsBuffers, let place = unsafe now.memory.guestAddress(of: now.addresses.device) { marks.add(place, 1) }
+        marks.flush()
     }
 
     func stopRing(_ index: Int, _ mode: RingStop, completion: @escaping (RingBase) -> Void) {
@@ -134,6 +161,12 @@ final class FuzzDevice: SessionDevice {
         var isLog = false
         if case .log = change { isLog = true }
         require(states[index] == .running || isLog && states[index] == .stopping, "ring \(index) changes while it is \(states[index])")
+        switch change {
+        case .log(let log): running[index]?.log = log
+        case .suspended: running[index]?.isSuspended = true
+        case .denied(let miss): running[index]?.view.denied = miss
+        default: break
+        }
         held.append { [self] in
             if states[index] == .running { work(index) }
             completion()
@@ -142,7 +175,9 @@ final class FuzzDevice: SessionDevice {
 
     func replaceMemory(_ memory: GuestMemory, rings: [Int: RingAddresses], completion: @escaping () -> Void) {
         let expected = states.indices.filter { states[$0] == .running }
-        require(rings.keys.sorted() == expected, "memory for rings \(rings.keys.sorted()), while \(expected) run")
+        // With an IOMMU only those whose areas are translated go on.
+        let isAll = rings.keys.sorted() == expected || memory.isTranslated && rings.keys.allSatisfy(expected.contains)
+        require(isAll, "memory for rings \(rings.keys.sorted()), while \(expected) run")
         for (index, addresses) in rings {
             do throws(VirtqueueError) {
                 try running[index]?.ring.relocate(addresses)
@@ -151,6 +186,7 @@ final class FuzzDevice: SessionDevice {
             }
             running[index]?.memory = memory
             running[index]?.view = memory.view
+            running[index]?.isSuspended = false
         }
         held.append { [self] in
             for index in rings.keys where states[index] == .running { work(index) }

@@ -24,6 +24,8 @@ enum FuzzTarget: String, CaseIterable, Sendable {
     case configuration
     /// A file in the state directory.
     case state
+    /// The stream of a device's state that comes from another host.
+    case deviceState = "device-state"
 
     /// Runs one input; the same input does the same each time. Returns how far it got, in the target's own unit (requests answered, messages
     /// answered, requests recovered, ...): 0 for an input that was refused at the door.
@@ -35,6 +37,7 @@ enum FuzzTarget: String, CaseIterable, Sendable {
         case .control: try ControlTarget.run(input)
         case .configuration: try ConfigurationTarget.run(input)
         case .state: try StateTarget.run(input)
+        case .deviceState: try DeviceStateTarget.run(input)
         }
     }
 }

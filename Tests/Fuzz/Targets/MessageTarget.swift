@@ -105,25 +105,44 @@ private final class MessageRun {
         var features: VirtioFeatures = [.version1, .protocolFeatures, .ringIndirectDescriptors]
         if bits & 1 != 0 { features.insert(.ringPacked) }
         if bits & 2 != 0 { features.insert(.ringEventIndex) }
+        let more = reader.byte()
+        if more & 1 != 0 { features.insert(.accessPlatform) }
+        if more & 2 != 0 { features.insert(.logAll) }
+        device.session = connection.session
         var protocolFeatures = Session.servedProtocolFeatures
         // With these the front-end names ring areas as the guest does, and brings no descriptors for events.
         if bits & 8 == 0 { protocolFeatures.subtract([.guestPhysicalAddresses, .inbandNotifications]) } else { ringBase = 0 }
         try send(Message(.setProtocolFeatures, .u64(protocolFeatures.rawValue)), [])
         try send(Message(.setFeatures, .u64(features.rawValue)), [])
         try send(Message(.setMemoryTable, .memoryTable([region(0)])), [.memory])
+        try setUpMoves(more)
         if bits & 4 != 0 {
             let wanted = InflightDescription(size: 0, offset: 0, queueCount: 3, queueSize: 256)
             try send(Message(.getInflightDescriptor, .inflight(wanted)), [])
         }
         for index: UInt32 in 0..<UInt32(bits / 16 % 4) {
             try send(Message(.setVringSize, .vringState(VringState(index: index, number: 64))), [])
-            try send(Message(.setVringAddress, .vringAddress(address(index))), [])
+            var address = address(index)
+            if more & 2 != 0 { (address.flags, address.log) = (VringAddress.logFlag, UInt64(index) << 16 + 0x8000) }
+            try send(Message(.setVringAddress, .vringAddress(address)), [])
             try send(Message(.setVringKick, .u64(UInt64(index))), [.event])
             try send(Message(.setVringEnable, .vringState(VringState(index: index, number: 1))), [])
             pump()
         }
         pump()
         try takeReplies()
+    }
+
+    /// A back-end channel, a dirty log, translations: as many as wanted.
+    private func setUpMoves(_ more: UInt8) throws(FuzzFailure) {
+        if more & 1 != 0 { ringBase = 0 }
+        if more & 4 != 0 { try send(Message(.setBackendChannel, .none), [.socket]) }
+        if more & 2 != 0 { try send(Message(.setLogBase, .log(LogDescription(size: 4096, offset: 0))), [.memory]) }
+        guard more & 9 == 9 else { return }
+        // The first pages, where the rings are.
+        let update = IOTLBMessage(
+            iova: 0, size: UInt64(more) << 10, frontendAddress: Self.frontendBase, permissions: 3, kind: .update)
+        try send(Message(FrontendRequest.iotlbMessage, .iotlb(update)), [])
     }
 
     private func region(_ slot: UInt64) -> MemoryRegionDescription {
@@ -145,7 +164,8 @@ private final class MessageRun {
         + Array(
             repeating: [
                 .setVringKick, .setVringEnable, .getVringBase, .setVringAddress, .setVringSize, .setVringBase, .setMemoryTable,
-                .addMemoryRegion, .removeMemoryRegion, .getInflightDescriptor, .setInflightDescriptor, .setFeatures,
+                .addMemoryRegion, .removeMemoryRegion, .getInflightDescriptor, .setInflightDescriptor, .setFeatures, .iotlbMessage,
+                .setLogBase, .setLogDescriptor, .setDeviceStateDescriptor, .checkDeviceState,
             ], count: 4
         ).flatMap { $0 }
 
@@ -171,7 +191,7 @@ private final class MessageRun {
         switch (request, payload) {
         case (_, .memoryTable(let regions)): regions.map { _ in .memory }
         case (_, .vringDescriptor(let reference)): reference.hasDescriptor ? [.event] : []
-        case (.setBackendChannel, _): [.socket]
+        case (.setBackendChannel, _), (.setDeviceStateDescriptor, _): [.socket]
         case (.addMemoryRegion, _), (.setInflightDescriptor, _), (.setLogBase, _): [.memory]
         default: Array(repeating: .event, count: request.shape.descriptorCount.lowerBound)
         }
@@ -181,7 +201,10 @@ private final class MessageRun {
         switch request.shape.payload {
         case .none: return .none
         case .u64:
-            let features: [VirtioFeatures] = [[.version1, .protocolFeatures], [.version1, .ringPacked], device.offeredFeatures]
+            let features: [VirtioFeatures] = [
+                [.version1, .protocolFeatures], [.version1, .ringPacked], device.offeredFeatures, [.version1, .protocolFeatures, .logAll],
+                [.version1, .protocolFeatures, .accessPlatform],
+            ]
             if request == .setFeatures, !reader.chance(in: 4) { return .u64(reader.pick(features).rawValue) }
             return .u64(reader.chance(in: 2) ? reader.edge() : UInt64(reader.byte() % 16))
         case .vringState:
@@ -193,6 +216,7 @@ private final class MessageRun {
             case 5: address.used = Self.frontendBase &+ reader.edge(as: UInt64.self)
             case 6: address.descriptor = Self.frontendBase &+ reader.edge(as: UInt64.self)
             case 7: address.available = reader.edge()
+            case 4: (address.flags, address.log) = (VringAddress.logFlag, reader.edge())
             default: break
             }
             return .vringAddress(address)
@@ -210,8 +234,36 @@ private final class MessageRun {
                     size: reader.chance(in: 4) ? reader.edge() : 1 << 16, offset: reader.chance(in: 4) ? reader.edge() : 0,
                     queueCount: reader.chance(in: 4) ? reader.edge() : 1 + UInt16(reader.byte() % 3),
                     queueSize: reader.chance(in: 4) ? reader.edge() : 256))
+        case .log: return .log(log(&reader))
+        case .iotlb: return .iotlb(translation(&reader))
+        case .deviceState:
+            return .deviceState(
+                DeviceStateTransfer(
+                    direction: reader.chance(in: 8) ? reader.edge() : UInt32(reader.byte() % 2),
+                    phase: reader.chance(in: 8) ? reader.edge() : 0))
         default: return .opaque(reader.take(reader.number(below: 64)))
         }
+    }
+
+    private func log(_ reader: inout InputReader) -> LogDescription {
+        LogDescription(size: reader.chance(in: 4) ? reader.edge() : 4096, offset: reader.chance(in: 4) ? reader.edge() : 0)
+    }
+
+    private func translation(_ reader: inout InputReader) -> IOTLBMessage {
+        let page = UInt64(reader.byte() % 64) << 12
+        let kinds: [IOTLBMessage.Kind] = [.update, .update, .update, .invalidate]
+        var message = IOTLBMessage(
+            iova: page, size: UInt64(reader.byte() % 16) << 12, frontendAddress: Self.frontendBase + page,
+            permissions: 1 + reader.byte() % 3,
+            kind: reader.pick(kinds))
+        switch reader.byte() % 16 {
+        case 12: message.iova = reader.edge()
+        case 13: message.size = reader.edge()
+        case 14: message.frontendAddress = reader.edge()
+        case 15: (message.permissions, message.type) = (reader.byte(), reader.byte())
+        default: break
+        }
+        return message
     }
 
     private func index(_ reader: inout InputReader) -> UInt32 {
@@ -246,7 +298,8 @@ private final class MessageRun {
     /// The front-end's answer to what came over the back-end channel, or something else.
     private func answerOnChannel(_ reader: inout InputReader) throws(FuzzFailure) {
         guard let channel = pool.channel else { return }
-        var bytes = Message(.configChange, .none).reply(.u64(UInt64(reader.byte() % 2))).encoded
+        let requests: [BackendRequest] = [.configChange, .iotlbMessage]
+        var bytes = Message(reader.pick(requests), .none).reply(.u64(UInt64(reader.byte() % 2))).encoded
         if reader.chance(in: 4) { bytes = reader.take(reader.number(below: 32)) }
         _ = try? unsafe bytes.withUnsafeBytes { try unsafe UnixSocket.send(channel, $0) }
         connection.backendSocketIsReady(canRead: true, canWrite: true)
