@@ -220,4 +220,26 @@ import Virtio
             }
         }
     }
+
+    @Test("Memory that is added during a migration is logged, in the longer log that comes before it", arguments: [false, true])
+    func memoryIsAdded(isPacked: Bool) async throws {
+        try await Self.with(isPacked: isPacked) { _, driver, log in
+            try driver.startLogging(into: log)
+            let added = try DriverMemory(shared: [DriverMemory.Range(guestAddress: 1 << 32, size: 1 << 20)])
+            let longer = try DirtyBitmap(covering: added)
+            // As QEMU does it: the longer log first, the last look at the shorter one, then the region.
+            try driver.connection.setLog(longer)
+            _ = log.takePages()
+            try driver.connection.addRegion(0, of: added)
+            _ = longer.takePages()
+            let piece = added.buffer(region: 0, offset: 5 * 4096, size: 3 * 4096)
+            let segment = DriverSegment(address: piece.guestAddress, length: UInt32(piece.size))
+            let isTaken = driver.queues[0].submit(.read, slot: 0, sector: 0, pieces: [segment], toDevice: false)
+            #expect(isTaken)
+            driver.queues[0].flushSubmissions()
+            #expect(try driver.awaitCompletion().status == .ok)
+            #expect(Set(longer.takePages()).isSuperset(of: Self.pages(piece.guestAddress, piece.size)))
+            #expect(log.takePages().isEmpty, "the shorter log is not used any more")
+        }
+    }
 }
