@@ -21,7 +21,7 @@ extension QueueCore {
         var taken = 0
         var start: UInt64 = 0
         while taken < limit, let slot = unsafe slots.next() {
-            switch ring.popTransfer(memory) {
+            switch ring.popTransfer(memory.windows) {
             case .transfer(let transfer):
                 // One reading of the clock for all that a look finds; an empty look costs none.
                 if taken == 0 { start = MonotonicClock.now() }

@@ -1,40 +1,3 @@
-/// A region in the form a look-up wants, in a table of its own.
-///
-/// Safety: a pointer is made only for an offset below the size.
-@frozen
-@safe
-@usableFromInline
-struct MemoryWindow {
-    @usableFromInline let start: UInt64
-    @usableFromInline let size: UInt64
-    /// What turns a guest address into ours.
-    @usableFromInline let shift: UInt64
-    // Makes it 32 bytes, which a shift can multiply by.
-    @usableFromInline let padding: UInt64 = 0
-
-    @usableFromInline
-    init(start: UInt64, size: UInt64, base: UnsafeMutableRawPointer) {
-        self.start = start
-        self.size = size
-        shift = UInt64(UInt(bitPattern: base)) &- start
-    }
-
-    /// Whether the `length` bytes at `address` lie in this window; only then may `place` be followed.
-    @inlinable
-    @inline(__always)
-    func contains(_ address: UInt64, _ length: UInt32) -> Bool {
-        UInt64(length) <= size && address &- start <= size &- UInt64(length)
-    }
-
-    /// Where an address of this window is mapped.
-    @inlinable
-    @inline(__always)
-    func place(_ address: UInt64) -> UnsafeMutableRawPointer {
-        // Not null: it points into a mapping. Apart from `contains`, since a test for nil would follow each look-up otherwise.
-        unsafe UnsafeMutableRawPointer(bitPattern: UInt(truncatingIfNeeded: address &+ shift)).unsafelyUnwrapped
-    }
-}
-
 /// One thread's way into a `GuestMemory`. A look-up may change it, so each thread has its own.
 ///
 /// It owns nothing: whoever holds the view holds the `GuestMemory` too.
@@ -45,8 +8,8 @@ struct MemoryWindow {
 public struct GuestMemoryView {
     @usableFromInline let regions: UnsafePointer<MemoryRegion>
     @usableFromInline let count: Int
-    /// The two largest regions, by address: a guest mostly has two, below and above 4 GiB, and these look-ups need no search.
-    @usableFromInline let windows: UnsafePointer<MemoryWindow>
+    /// The short way into the two largest regions.
+    public let windows: MemoryWindows
     /// Addresses go through an IOTLB, which asks for what it misses.
     @usableFromInline let isTranslated: Bool
     /// The first access that was missed since this was cleared; nil without an IOTLB.
@@ -57,26 +20,11 @@ public struct GuestMemoryView {
     public var deniesAll = false
 
     @usableFromInline
-    init(regions: UnsafePointer<MemoryRegion>, count: Int, windows: UnsafePointer<MemoryWindow>, isTranslated: Bool) {
+    init(regions: UnsafePointer<MemoryRegion>, count: Int, windows: MemoryWindows, isTranslated: Bool) {
         self.isTranslated = isTranslated
         unsafe self.regions = unsafe regions
         self.count = count
-        unsafe self.windows = unsafe windows
-    }
-
-    /// The window that `address` lies in, if it lies in one of the two.
-    @inlinable
-    @inline(__always)
-    func window(_ address: UInt64) -> UnsafePointer<MemoryWindow> {
-        unsafe windows + (address >= windows[1].start ? 1 : 0)
-    }
-
-    /// Where the `length` bytes, at least one, at `address` are mapped, if they lie in one of the two windows.
-    @inlinable
-    @inline(__always)
-    func translateHot(_ address: UInt64, _ length: UInt32) -> UnsafeMutableRawPointer? {
-        let window = unsafe window(address)
-        return unsafe length != 0 && window.pointee.contains(address, length) ? window.pointee.place(address) : nil
+        self.windows = windows
     }
 
     /// Where the `length` bytes at guest physical `address` are mapped, if they lie wholly inside one region.

@@ -2,7 +2,7 @@ extension PackedRing {
     /// Takes the next chain if it is a plain read or write.
     @inlinable
     @inline(__always)
-    public mutating func popTransfer(_ memory: GuestMemoryView) -> TransferPop {
+    public mutating func popTransfer(_ windows: MemoryWindows) -> TransferPop {
         // Acquire: the driver wrote the whole chain before it gave the head descriptor its flags (2.8.14).
         let head = unsafe descriptors + Int(availNext) &* 16
         let meta = unsafe head.sharedAcquire64(at: 8)
@@ -11,7 +11,7 @@ extension PackedRing {
             return meta & PackedFormat.ownership == availBits || resubmitLeft != 0 ? .other : .empty
         }
         let first = unsafe DescriptorCopy(address: head.shared64(), meta: meta)
-        guard var transfer = PlainTransfer(first.address, PackedFormat.self, memory) else { return .other }
+        guard var transfer = PlainTransfer(first.address, PackedFormat.self, windows) else { return .other }
         var walk = PackedWalk(id: UInt16(truncatingIfNeeded: meta >> 32), entry: entries.freeHead)
         guard busyIDs.insert(walk.id) else { return .other }
         if let inflight = unsafe inflight { unsafe record(first, &walk, inflight) }

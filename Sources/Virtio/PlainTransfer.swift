@@ -25,10 +25,10 @@ public struct PlainTransfer {
     /// which halves the work.
     @inlinable
     @inline(__always)
-    init?<Format: DescriptorFormat>(_ address: UInt64, _ format: Format.Type, _ memory: GuestMemoryView) {
+    init?<Format: DescriptorFormat>(_ address: UInt64, _ format: Format.Type, _ windows: MemoryWindows) {
         // A driver has table, header and status in memory of one kind, so they share a window. Misaligned tables and headers are legal, but
         // 64-bit atomic loads want alignment.
-        let window = unsafe memory.window(address)
+        let window = unsafe windows.window(address)
         guard unsafe window.pointee.contains(address, 48) else { return nil }
         let table = unsafe MappedTable(base: window.pointee.place(address))
         guard unsafe UInt(bitPattern: table.base) & 7 == 0 else { return nil }
@@ -45,7 +45,7 @@ public struct PlainTransfer {
         let middle = table.load(1)
         isRead = Format.flags(middle.meta) & DescriptorFlags.write != 0
         dataLength = middle.length
-        let dataWindow = unsafe memory.window(middle.address)
+        let dataWindow = unsafe windows.window(middle.address)
         guard Format.isData(middle.meta), type == (isRead ? BlockRequestType.read : BlockRequestType.write),
             unsafe dataWindow.pointee.contains(middle.address, dataLength)
         else { return nil }

@@ -40,7 +40,7 @@ struct SegmentWriter {
     @inline(__always)
     mutating func append(_ address: UInt64, _ size: UInt32, _ memory: inout GuestMemoryView) -> PopResult {
         // The common case: a buffer of at least one byte, wholly in one of the two regions hit last, and room for it.
-        if let place = unsafe memory.translateHot(address, size), unsafe cursor != limit {
+        if let place = unsafe memory.windows.translate(address, size), unsafe cursor != limit {
             unsafe cursor.initialize(to: IOVector(base: place, length: Int(truncatingIfNeeded: size)))
             unsafe cursor += 1
             length &+= UInt64(size)

@@ -2,7 +2,7 @@ extension SplitRing {
     /// Takes the next chain if it is a plain read or write.
     @inlinable
     @inline(__always)
-    public mutating func popTransfer(_ memory: GuestMemoryView) -> TransferPop {
+    public mutating func popTransfer(_ windows: MemoryWindows) -> TransferPop {
         if availNext == availSeen {
             // Nothing is looked for while chains are to be resubmitted, so until then this is where all looks end.
             if resubmitLeft != 0 { return .other }
@@ -16,7 +16,7 @@ extension SplitRing {
         guard UInt32(head) < size, unsafe isBusy[Int(head)] == 0 else { return .other }
         let first = unsafe MappedTable(base: descriptors).load(UInt32(head))
         // Shifted by 16 bits, the second word is len and flags, without next.
-        guard first.meta << 16 == plainKey, var transfer = PlainTransfer(first.address, SplitFormat.self, memory) else { return .other }
+        guard first.meta << 16 == plainKey, var transfer = PlainTransfer(first.address, SplitFormat.self, windows) else { return .other }
         transfer.handle = ChainHandle(id: head)
         take(head)
         return .transfer(transfer)

@@ -10,7 +10,7 @@ extension SegmentWriter {
         // The common case: the table lies in a region hit before and is aligned for 64-bit atomic loads. The specification asks for no
         // alignment of an indirect table, so a misaligned one, or one that straddles regions, is copied byte by byte instead.
         if bytes & 15 == 0, Format.flags(descriptor.meta) & DescriptorFlags.next == 0,
-            let base = unsafe memory.translateHot(descriptor.address, bytes),
+            let base = unsafe memory.windows.translate(descriptor.address, bytes),
             UInt(bitPattern: base) & 7 == 0
         {
             let table = unsafe MappedTable(base: base)

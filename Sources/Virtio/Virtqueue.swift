@@ -67,7 +67,7 @@ public protocol Virtqueue {
     mutating func pop(_ memory: inout GuestMemoryView, _ segments: inout SegmentBuffer, _ chain: inout DescriptorChain) -> PopResult
 
     /// Takes the next chain if it is a plain read or write: the hot path of the daemon.
-    mutating func popTransfer(_ memory: GuestMemoryView) -> TransferPop
+    mutating func popTransfer(_ windows: MemoryWindows) -> TransferPop
 
     /// Stages one used element; `length` is the number of bytes written to the guest.
     mutating func push(_ handle: ChainHandle, length: UInt32)

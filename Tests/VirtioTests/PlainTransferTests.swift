@@ -120,7 +120,7 @@ struct PlainTransferTests {
                 }
                 _ = drivers[index].addIndirect(tableAddress: TestMemory.guestBase + 0x400, bytes: 48, flags: Flags.indirect)
             }
-            switch fixtures[0].ring.popTransfer(fixtures[0].view) {
+            switch fixtures[0].ring.popTransfer(fixtures[0].view.windows) {
             case .empty: Issue.record("a request was made available")
             case .other:
                 outcomes["other", default: 0] += 1
@@ -155,7 +155,7 @@ struct PlainTransferTests {
         driver.writeTable(
             [.readable(places[0], 16), .writable(places[1] + 16, 512), .writable(places[2] + 600, 1)], at: isRemote ? 0x1_0000 : 0x400)
         _ = driver.addIndirect(tableAddress: isRemote ? 0x40_0000 : TestMemory.guestBase + 0x400, bytes: 48)
-        guard case .transfer(let transfer) = fixture.ring.popTransfer(fixture.view) else {
+        guard case .transfer(let transfer) = fixture.ring.popTransfer(fixture.view.windows) else {
             #expect(isRemote || choice & 0b101 != 0, "table, header and status are in one region")
             #expect(fixture.pop() == .chain)
             return
@@ -180,7 +180,7 @@ struct PlainTransferTests {
                 inflight: unsafe layout.queue(0, in: memory.base + 0x1_1000))
         }
         func look(_ fixture: RingFixture<Ring>) -> String {
-            switch fixture.ring.popTransfer(fixture.view) {
+            switch fixture.ring.popTransfer(fixture.view.windows) {
             case .transfer: "transfer"
             case .empty: "empty"
             case .other: "other"

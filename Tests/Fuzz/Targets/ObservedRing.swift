@@ -51,8 +51,8 @@ struct ObservedRing<Ring: Virtqueue>: Virtqueue {
         return result
     }
 
-    mutating func popTransfer(_ memory: GuestMemoryView) -> TransferPop {
-        let result = ring.popTransfer(memory)
+    mutating func popTransfer(_ windows: MemoryWindows) -> TransferPop {
+        let result = ring.popTransfer(windows)
         if case .transfer(let transfer) = result { journal.popped(transfer.handle) }
         return result
     }
