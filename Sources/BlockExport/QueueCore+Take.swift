@@ -32,23 +32,26 @@ extension QueueCore {
                 return .taken(taken)
             case .other:
                 if taken == 0 { start = MonotonicClock.now() }
-                switch unsafe takeAny(slot, start) {
-                case .taken: break
-                case .empty:
-                    count(taken)
-                    return .taken(taken)
-                case .missed(let miss):
-                    count(taken)
-                    return .missed(taken, miss)
-                case .broken(let fault):
-                    count(taken)
-                    return .failed(fault.description)
-                }
+                let outcome = unsafe takeAny(slot, start)
+                guard case .taken = outcome else { return end(taken, outcome) }
             }
             taken &+= 1
         }
         count(taken)
         return .taken(taken)
+    }
+
+    /// Ends a look that found something else than a chain to take. Apart, since registers are short where the chains are taken.
+    @inline(never)
+    private func end(_ taken: Int, _ outcome: AnyTake) -> PolledQueue.Take {
+        count(taken)
+        switch outcome {
+        case .taken, .empty: return .taken(taken)
+        case .missed:
+            guard let miss = memory.miss else { preconditionFailure("a miss has an address") }
+            return .missed(taken, miss)
+        case .broken(let fault): return .failed(fault.description)
+        }
     }
 
     @inline(__always)
@@ -97,8 +100,8 @@ extension QueueCore {
     private enum AnyTake {
         case taken
         case empty
-        /// Not taken: it waits for a translation.
-        case missed(MemoryMiss)
+        /// Not taken: it waits for a translation, which ``memory`` tells.
+        case missed
         case broken(RingFault)
     }
 
@@ -112,9 +115,7 @@ extension QueueCore {
         memory.miss = nil
         let result = ring.pop(&memory, &segments, &chain)
         switch result {
-        case .missed:
-            guard let miss = memory.miss else { preconditionFailure("a miss has an address") }
-            return .missed(miss)
+        case .missed: return .missed
         case .empty: return .empty
         case .broken(let fault): return .broken(fault)
         case .blocked: preconditionFailure("there is a spill block for each slot")
