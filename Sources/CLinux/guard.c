@@ -16,6 +16,8 @@ struct guard {
     _Atomic uintptr_t base;
     _Atomic size_t size;
     _Atomic int lost;  // guard_live, guard_lost or guard_reported
+    _Atomic int file;  // of a withdrawn mapping, otherwise -1
+    int64_t offset;    // of the mapping in the file; written before `file`
     int next_free;
     uint64_t owner;
 };
@@ -28,6 +30,19 @@ static int first_free = -1;
 static pthread_mutex_t guards_lock = PTHREAD_MUTEX_INITIALIZER;
 static int guards_event = -1;
 static struct sigaction guards_previous;
+
+// The page of a withdrawn mapping that `address` is in, from the file, as memory of our own: what the file has, without making pages in it.
+// Nobody sees the page before it is complete. Async-signal-safe.
+static int guard_copy(uintptr_t address, uintptr_t base, int file, int64_t offset) {
+    size_t page_size = (size_t)sysconf(_SC_PAGESIZE);
+    uintptr_t page = address / page_size * page_size;
+    void *copy = mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (copy == MAP_FAILED) return 0;
+    // A hole, or the end of a file that was cut short, leaves zeroes.
+    ssize_t count = pread(file, copy, page_size, offset + (int64_t)(page - base));
+    (void)count;
+    return mremap(copy, page_size, page_size, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)page) != MAP_FAILED;
+}
 
 // Whether `address` lies in a guarded mapping, which is then replaced. Async-signal-safe.
 static int guard_replace(uintptr_t address) {
@@ -42,6 +57,9 @@ static int guard_replace(uintptr_t address) {
         atomic_thread_fence(memory_order_acquire);
         if (atomic_load_explicit(&guard->sequence, memory_order_relaxed) != sequence) continue;
         if (address - base >= size) continue;
+        // Acquire: the offset is the file's.
+        int file = atomic_load_explicit(&guard->file, memory_order_acquire);
+        if (file >= 0) return guard_copy(address, base, file, guard->offset);
         // The caller is touching the mapping, so nobody unmaps it meanwhile. Two threads that fault in one mapping both replace it, which
         // loses what the first has written there since: it was lost already. The whole mapping, not the page: that makes no further
         // mappings, so that it cannot fail for their number.
@@ -95,6 +113,7 @@ int clinux_guard_add(void *base, size_t size, uint64_t owner) {
     }
     struct guard *guard = &guards[number];
     guard->owner = owner;
+    atomic_store_explicit(&guard->file, -1, memory_order_relaxed);
     atomic_store_explicit(&guard->lost, guard_live, memory_order_relaxed);
     atomic_store_explicit(&guard->base, (uintptr_t)base, memory_order_relaxed);
     atomic_store_explicit(&guard->size, size, memory_order_relaxed);
@@ -113,6 +132,17 @@ void clinux_guard_remove(int number) {
     guard->next_free = first_free;
     first_free = number;
     pthread_mutex_unlock(&guards_lock);
+}
+
+int clinux_guard_withdraw(int number, int file, int64_t offset, int empty) {
+    struct guard *guard = &guards[number];
+    guard->offset = offset;
+    // Release: see guard_copy's caller. Before the mapping goes: the fault that follows finds the file.
+    atomic_store_explicit(&guard->file, file, memory_order_release);
+    void *base = (void *)atomic_load_explicit(&guard->base, memory_order_relaxed);
+    size_t size = atomic_load_explicit(&guard->size, memory_order_relaxed);
+    int flags = MAP_SHARED | MAP_NORESERVE | MAP_FIXED;
+    return mmap(base, size, PROT_READ | PROT_WRITE, flags, empty, 0) == MAP_FAILED ? -errno : 0;
 }
 
 size_t clinux_guard_take_lost(uint64_t *owners, size_t capacity) {

@@ -8,6 +8,7 @@
 #include <linux/filter.h>
 #include <linux/fs.h>
 #include <linux/seccomp.h>
+#include <linux/userfaultfd.h>
 #include <malloc.h>
 #include <stddef.h>
 #include <string.h>
@@ -100,6 +101,12 @@ static const uint32_t ioctl_requests[] = {
 uint32_t clinux_ioctl_request(size_t index) { return ioctl_requests[index]; }
 
 size_t clinux_ioctl_request_count(void) { return sizeof ioctl_requests / sizeof ioctl_requests[0]; }
+
+static const uint32_t page_requests[] = {UFFDIO_API, UFFDIO_REGISTER, UFFDIO_UNREGISTER, UFFDIO_WAKE};
+
+uint32_t clinux_page_request(size_t index) { return page_requests[index]; }
+
+size_t clinux_page_request_count(void) { return sizeof page_requests / sizeof page_requests[0]; }
 
 // Landlock, by number and with structures of our own: the kernel may know more of it than the headers we are compiled with.
 #ifndef SYS_landlock_create_ruleset

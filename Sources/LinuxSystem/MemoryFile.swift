@@ -10,6 +10,12 @@ public enum MemoryFile {
         return descriptor
     }
 
+    /// Gives whole pages back to the system: they are holes of the file then, missing until somebody writes or touches them.
+    public static func discard(_ descriptor: FileDescriptor, offset: UInt64, size: UInt64) throws(SystemError) {
+        try SystemError.check(
+            clinux_punch_hole(descriptor.rawValue, Int64(offset), Int64(size)), "discard pages of a memory file")
+    }
+
     /// Forbids anybody, ourselves included, to change the file's size from now on.
     public static func sealSize(_ descriptor: FileDescriptor) throws(SystemError) {
         try SystemError.check(clinux_seal_size(descriptor.rawValue), "seal a memory file")

@@ -42,5 +42,11 @@ public enum MemoryGuard {
         return try SystemError.check(unsafe clinux_guard_add(base, size, owner), "guard a mapping")
     }
 
+    /// Takes the pages out of a guarded mapping of `file`, as ``AwaitedMemory/withdraw()`` says.
+    static func withdraw(_ number: Int32, _ file: FileDescriptor, _ offset: Int64, empty: FileDescriptor) throws(SystemError) {
+        try SystemError.check(
+            clinux_guard_withdraw(number, file.rawValue, offset, empty.rawValue), "replace memory that never came")
+    }
+
     static func remove(_ number: Int32) { clinux_guard_remove(number) }
 }

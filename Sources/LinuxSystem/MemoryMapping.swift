@@ -15,15 +15,21 @@ public final class MemoryMapping: @unchecked Sendable {
     private let mappedSize: Int
     /// The number of the mapping's guard; nil when it has none.
     private let guardNumber: Int32?
+    /// Of awaited memory: its file, and where `mappedBase` is in it.
+    private let source: (file: FileDescriptor, offset: Int64)?
 
     /// Maps `size` bytes at `offset` of a file, shared with everybody else who maps it. Nothing is populated, so this is quick for any
     /// size; memory that the file lacks raises SIGBUS when touched. Neither offset nor size need be aligned: both are rounded outwards to
     /// the file's page size, which is the huge page's on hugetlbfs (munmap fails there with less).
     ///
-    /// - Parameter guardedFor: with a number, no SIGBUS reaches the process: see ``MemoryGuard``, which tells the number again.
+    /// - Parameters:
+    ///   - owner: with a number, no SIGBUS reaches the process: see ``MemoryGuard``, which tells the number again.
+    ///   - awaited: with this, which needs a guard, pages that the file lacks are waited for; not touched before this returns.
     public init(
-        descriptor: FileDescriptor, offset: UInt64, size: UInt64, writable: Bool = true, guardedFor owner: UInt64? = nil
+        descriptor: FileDescriptor, offset: UInt64, size: UInt64, writable: Bool = true, guardedFor owner: UInt64? = nil,
+        awaited: AwaitedMemory? = nil
     ) throws(SystemError) {
+        precondition(awaited == nil || owner != nil, "memory that may be withdrawn is guarded")
         let what = "map \(size) bytes at \(offset) of descriptor \(descriptor.rawValue)"
         let unit = UInt64(Self.pageSize(of: descriptor))
         let lead = offset % unit
@@ -39,13 +45,16 @@ public final class MemoryMapping: @unchecked Sendable {
         mappedSize = Int(rounded)
         unsafe base = mapped + Int(lead)
         self.size = Int(size)
+        source = awaited == nil ? nil : (descriptor, Int64(offset - lead))
         do {
+            try unsafe awaited?.faults.register(mapped, Int(rounded))
             guardNumber = try owner.map { owner throws(SystemError) in try unsafe MemoryGuard.add(mapped, Int(rounded), owner: owner) }
         } catch {
             // What an initialiser that throws leaves behind no deinit takes away.
             _ = unsafe clinux_munmap(mapped, Int(rounded))
             throw error
         }
+        awaited?.note(self)
     }
 
     /// Private memory, all zero, that takes physical pages as it is touched: from NUMA node `node` where given and possible.
@@ -60,6 +69,7 @@ public final class MemoryMapping: @unchecked Sendable {
         unsafe base = mapped
         self.size = size
         guardNumber = nil
+        source = nil
         if let node { unsafe NUMA.prefer(node: node, forRange: mapped, size: rounded) }
     }
 
@@ -67,6 +77,22 @@ public final class MemoryMapping: @unchecked Sendable {
         // First: a guard must never stand over addresses that may be somebody else's.
         if let guardNumber { MemoryGuard.remove(guardNumber) }
         _ = unsafe clinux_munmap(mappedBase, mappedSize)
+    }
+
+    /// Missing pages are waited for.
+    func beginWaiting(_ faults: Userfault) throws(SystemError) { try unsafe faults.register(mappedBase, mappedSize) }
+
+    /// Who waits for a page of awaited memory looks again whether it is there.
+    func wakeWaiting(_ faults: Userfault) throws(SystemError) { try unsafe faults.wake(mappedBase, mappedSize) }
+
+    /// Pages that awaited memory lacks are zero pages from now on.
+    func endWaiting(_ faults: Userfault) throws(SystemError) { try unsafe faults.unregister(mappedBase, mappedSize) }
+
+    /// The pages of awaited memory that are missing never come: see ``AwaitedMemory/withdraw()``.
+    func withdraw(_ faults: Userfault, empty: FileDescriptor) throws(SystemError) {
+        guard let source, let guardNumber else { preconditionFailure("only awaited memory is withdrawn") }
+        try MemoryGuard.withdraw(guardNumber, source.file, source.offset, empty: empty)
+        try wakeWaiting(faults)
     }
 
     /// The unit in which mmap works on this file: the huge page's size on hugetlbfs, the base page otherwise.

@@ -11,6 +11,8 @@ extension SystemError {
 
     /// EPERM
     static let notPermitted: Int32 = EPERM
+    /// EINVAL
+    static let invalid: Int32 = EINVAL
     /// ENOSYS
     static let notImplemented: Int32 = ENOSYS
 }

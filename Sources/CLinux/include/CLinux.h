@@ -13,3 +13,4 @@
 #include "clinux_sandbox.h"
 #include "clinux_sockets.h"
 #include "clinux_threads.h"
+#include "clinux_userfault.h"

@@ -18,3 +18,8 @@ void clinux_guard_remove(int number);
 
 /// Owners of mappings that were lost and not reported yet: at most `capacity` of them, and how many.
 size_t clinux_guard_take_lost(uint64_t *owners, size_t capacity);
+
+/// Takes the pages out of a guarded mapping of `file` at `offset`: from now on the kernel's own accesses there end with EFAULT, and a thread that
+/// touches a page gets a copy of what the file has, zeroes where it has nothing. Nothing is changed in the file. `empty` is a file of no
+/// bytes. The caller keeps `file` open as long as the mapping is guarded, and nobody ends the guard meanwhile.
+int clinux_guard_withdraw(int number, int file, int64_t offset, int empty);

@@ -42,6 +42,10 @@ int64_t clinux_system_call(long number, const long *arguments);
 uint32_t clinux_ioctl_request(size_t index);
 size_t clinux_ioctl_request_count(void);
 
+/// The requests that are made to a userfaultfd of our own.
+uint32_t clinux_page_request(size_t index);
+size_t clinux_page_request_count(void);
+
 /// The version of landlock's interface, or -errno.
 int clinux_landlock_version(void);
 /// A rule set that handles these rights, whose sizes are cut to what `version` knows.

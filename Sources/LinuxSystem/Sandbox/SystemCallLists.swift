@@ -20,11 +20,17 @@ public enum SystemCallLists {
     /// The calls of a role, those of its hottest path first.
     public static func rules(for role: Role) -> [SystemCallRule] {
         switch role {
-        case .process: transfers + everyThread + files + sockets + listening + controlThread
-        case .poller: transfers + everyThread
-        case .worker: files + everyThread + transfers + sockets
+        case .process:
+            // A call has one rule: what a thread asks of devices and what the control thread asks of a userfaultfd are in one.
+            transfers + [SystemCallRule("ioctl", .isOneOf(argument: 1, diskRequests + pageRequests))] + everyThread + files + sockets
+                + listening + controlThread
+        case .poller: transfers + [disks] + everyThread
+        case .worker: files + everyThread + transfers + [disks] + sockets
         }
     }
+
+    /// Block devices: size, block sizes, discard, zeroes, secure erase. No other request: none that passes SCSI or NVMe commands through.
+    static let disks = SystemCallRule("ioctl", .isOneOf(argument: 1, diskRequests))
 
     /// Reading and writing disks.
     static let transfers: [SystemCallRule] = [
@@ -34,8 +40,6 @@ public enum SystemCallLists {
         "io_uring_setup", "io_uring_register", "io_setup", "io_destroy",
         // Slow operations, and the probe for NOWAIT.
         "pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2", "fallocate", "fdatasync", "fsync", "sync_file_range",
-        // Block devices: size, block sizes, discard, zeroes, secure erase. No other request: none that passes SCSI or NVMe commands through.
-        SystemCallRule("ioctl", .isOneOf(argument: 1, ioctlRequests)),
     ]
 
     /// What any thread does: waiting, memory, locks, its own affairs.
@@ -88,8 +92,11 @@ public enum SystemCallLists {
         "accept4", "bind", "listen", SystemCallRule("socketpair", .isOneOf(argument: 0, [UInt32(AF_UNIX)])),
     ]
 
-    /// What only the control thread does: signals as a descriptor, the inflight region as a memory file.
-    static let controlThread: [SystemCallRule] = ["signalfd4", "memfd_create"]
+    /// What only the control thread does: signals as a descriptor, the inflight region as a memory file, waiting for pages of guests that move
+    /// here by post-copy. Of userfaultfds only the kind that needs no privilege: O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY.
+    static let controlThread: [SystemCallRule] = [
+        "signalfd4", "memfd_create", SystemCallRule("userfaultfd", .isOneOf(argument: 0, [UInt32(O_CLOEXEC | O_NONBLOCK | 1)])),
+    ]
 
     /// Calls whose absence the C library can live with, where a refusal would stop it.
     static let missing = ["clone3"]
@@ -105,5 +112,6 @@ public enum SystemCallLists {
     /// that measure coverage).
     private static let processRequests: [UInt32] = [15, 3, 21, 39, 0x5356_4d41, 2]
 
-    private static let ioctlRequests = (0..<clinux_ioctl_request_count()).map { clinux_ioctl_request($0) }
+    private static let diskRequests = (0..<clinux_ioctl_request_count()).map { clinux_ioctl_request($0) }
+    private static let pageRequests = (0..<clinux_page_request_count()).map { clinux_page_request($0) }
 }
