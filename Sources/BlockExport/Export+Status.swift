@@ -18,6 +18,7 @@ extension Export {
             errorPolicy: configuration.errorPolicy, hold: holdStatus,
             spinNanosecondsMax: configuration.spinNanosecondsMax, coalescing: configuration.coalescing,
             pollsCompletions: disk.choice.pollsCompletions, registersMemory: configuration.registersMemory,
+            postcopyRefusal: device.postcopyRefusal,
             channel: statistics.total.channel,
             queues: device.queues.map(status(of:)))
     }
@@ -64,6 +65,7 @@ extension Export {
         if session.isLogging { words.append("logging") }
         if session.isAsleep { words.append("asleep") }
         if session.isMovingState { words.append("moving state") }
+        if session.isAwaitingMemory { words.append("post-copy") }
         return words
     }
 

@@ -43,7 +43,7 @@ extension ExportDevice {
 
     /// Where a running queue may go: none when it cannot move now.
     func choices(of queue: ExportQueue, _ running: ExportQueue.Running) -> [Int] {
-        guard queue.isMovable, queue.counters.read(.held) == 0 else { return [] }
+        guard queue.isMovable, !pollers.isApart(queue.identity), queue.counters.read(.held) == 0 else { return [] }
         return pollers.choices(
             for: queue.identity, cpus: configuration.cpus, memoryNode: running.memoryNode, backingNode: disk.backing.node)
     }
@@ -82,6 +82,12 @@ extension ExportDevice {
                 kind: .busy, field: "queue",
                 message: "queue \(queue.identity) cannot be moved now: it is starting, stopping, moving or broken",
                 hint: "'vhublkctl export show' tells its state; queues that run can be moved")
+        }
+        guard !pollers.isApart(queue.identity) else {
+            throw ExportError(
+                kind: .busy, field: "queue",
+                message: "queue \(queue.identity) cannot be moved now: it waits for memory of a guest that moves here by post-copy",
+                hint: "try again when the migration has ended")
         }
         guard queue.counters.read(.held) == 0 else {
             throw ExportError(

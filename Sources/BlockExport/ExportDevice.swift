@@ -32,6 +32,10 @@ final class ExportDevice: @ControlActor SessionDevice {
     /// What was told of features: none at the beginning, and after a reset.
     private var negotiated: VirtioFeatures = []
     private var wasMigrating = false
+    /// Guest memory is not all there: queues run on a poller of the export's own.
+    var isAwaiting = false
+    /// The next try to give queues back to the pollers of everybody.
+    var nextReturn: TimerRegistration?
 
     init(
         _ configuration: ExportConfiguration, disk: Disk, pollers: PollerGroup, tell: @escaping @ControlActor (ExportEvent) -> Void
@@ -51,16 +55,24 @@ final class ExportDevice: @ControlActor SessionDevice {
             hasAbandonedRequests: { queues.contains { $0.abandonedCount > 0 } }, onNotice: { tell(.notice($0)) })
         for queue in queues {
             queue.onNotice = { tell(.notice($0)) }
-            // Weak: the lock looks at the queues, and a ring of the three would keep the backing open when the export is gone.
-            queue.onAbandonedEnded = { [weak lock] in lock?.abandonedEnded() }
         }
         (self.queues, self.lock) = (queues, lock)
+        for queue in queues {
+            // Weak: the lock looks at the queues, and a ring of the three would keep the backing open when the export is gone.
+            queue.onAbandonedEnded = { [weak self] in
+                self?.lock.abandonedEnded()
+                self?.endPollerApart()
+            }
+        }
     }
 
     var offeredFeatures: VirtioFeatures { disk.offeredFeatures }
-    /// Pinning asks for every page, which post-copy would have to bring over first: the two exclude each other.
+    /// Why PAGEFAULT is not offered. Pinning asks for every page, which post-copy would have to bring over first: the two exclude each other.
+    var postcopyRefusal: String? {
+        configuration.registersMemory ? "guest memory is registered with io_uring (register_memory)" : AwaitedMemory.unavailability
+    }
     var offeredProtocolFeatures: ProtocolFeatures {
-        configuration.registersMemory ? Session.servedProtocolFeatures.subtracting(.pageFault) : Session.servedProtocolFeatures
+        postcopyRefusal == nil ? Session.servedProtocolFeatures : Session.servedProtocolFeatures.subtracting(.pageFault)
     }
     var queueCount: Int { configuration.queueCount }
     var queueSizeMax: Int { ExportConfiguration.Limits.queueSizes.upperBound }
@@ -84,12 +96,14 @@ final class ExportDevice: @ControlActor SessionDevice {
 
     func startRing(_ index: Int, _ ring: RingConfiguration) throws(RingStartError) {
         let queue = queues[index]
-        let memoryNode = unsafe NUMA.node(of: ring.addresses.descriptors)
+        let isApart = ring.memory.awaited != nil
+        // To ask where a page is brings it, or waits for it.
+        let memoryNode = isApart ? nil : unsafe NUMA.node(of: ring.addresses.descriptors)
         do {
             let (poller, place) = try pollers.assign(
                 queue.identity, cpus: cpuByHand[index].map { [$0] } ?? configuration.cpus, memoryNode: memoryNode,
                 backingNode: disk.backing.node, isByHand: cpuByHand[index] != nil,
-                onStall: { [weak self] in self?.tellStalls(index) })
+                isApart: isApart, onStall: { [weak self] in self?.tellStalls(index) })
             var setup = QueueSetup(
                 identity: queue.identity, ring: ring, disk: disk, counters: queue.counters, pollMode: configuration.pollMode,
                 errorPolicy: configuration.errorPolicy,
@@ -106,6 +120,7 @@ final class ExportDevice: @ControlActor SessionDevice {
             lock.take(for: index) { [weak self] error in
                 if let error { self?.ringFailed(index, error.message) } else { queue.lockTaken() }
             }
+            isAwaiting = isApart
             tell(.ringStarted(queue: index, cpu: poller.cpu))
         } catch {
             throw RingStartError("\(error)")
@@ -117,6 +132,7 @@ final class ExportDevice: @ControlActor SessionDevice {
         let completion = HandedOver(completion)
         queue.stop(mode) { [self] base in
             pollers.release(queue.identity)
+            endPollerApart()
             ringErrors[index] = nil
             // A front-end that leaves at once is no better: the next session is to know.
             tellStalls(index)
@@ -151,6 +167,7 @@ final class ExportDevice: @ControlActor SessionDevice {
 
     func replaceMemory(_ memory: GuestMemory, rings: [Int: RingAddresses], completion: @escaping () -> Void) {
         var pending = rings.count
+        isAwaiting = memory.awaited != nil
         guard pending > 0 else { return completion() }
         let completion = HandedOver(completion)
         for (index, addresses) in rings {
@@ -159,7 +176,9 @@ final class ExportDevice: @ControlActor SessionDevice {
                 { loop, token in loop.replaceMemory(token, memory, areas.value) },
                 completion: {
                     pending -= 1
-                    if pending == 0 { completion.value() }
+                    guard pending == 0 else { return }
+                    completion.value()
+                    if !self.isAwaiting { self.returnQueues() }
                 })
         }
     }

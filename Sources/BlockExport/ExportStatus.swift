@@ -48,6 +48,8 @@ public struct ExportStatus: Sendable {
     public var pollsCompletions: Bool
     /// Whether guest memory is to be registered with io_uring.
     public var registersMemory: Bool
+    /// Why guests cannot move here by post-copy, or nil when they can.
+    public var postcopyRefusal: String?
     /// What happened between the queues and the backing since the export was made, summed over the queues.
     public var channel: IOChannelCounters
     /// One entry per offered queue.

@@ -24,6 +24,8 @@ package struct Placement: Sendable, Equatable {
         case load
         /// Somebody asked for this CPU while the queue ran.
         case hand = "by hand"
+        /// The guest's memory is not all there: a poller that only this export's queues use.
+        case postcopy = "post-copy"
     }
 
     /// A CPU that a poller may be pinned to.

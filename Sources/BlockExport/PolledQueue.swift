@@ -30,8 +30,8 @@ package class PolledQueue {
     package final var state = State.running {
         didSet { updateWatch() }
     }
-    /// Whether ``complete()`` goes the slower way: to log writes, to leave requests in the inflight region, to forget them, or to let
-    /// notifications wait for each other.
+    /// Whether ``complete()`` goes the slower way: to log writes, to leave requests in the inflight region, to forget them, to let
+    /// notifications wait for each other, or because guest memory may be missing.
     final private(set) var isWatched = false
     /// Whether the poller looks at the ring at each turn; otherwise it waits for a kick.
     package final var isHot = false
@@ -104,6 +104,8 @@ package class PolledQueue {
     var leavesCancelled: Bool { preconditionFailure("a subclass answers") }
     /// Logs writes to guest memory from now on, or with nil no more.
     package func replaceLog(_ log: RingLog?) { preconditionFailure("a subclass replaces") }
+    /// Whether pages of guest memory may be missing yet.
+    var isAwaited: Bool { preconditionFailure("a subclass answers") }
     /// Whether writes are logged.
     var isLogging: Bool { preconditionFailure("a subclass answers") }
     /// Whether completions of its disk are asked for at the device.
@@ -136,7 +138,7 @@ package class PolledQueue {
     }
 
     /// To be called when one of its reasons comes or goes.
-    final func updateWatch() { isWatched = state == .abandoned || leavesCancelled || isLogging || isCoalescing }
+    final func updateWatch() { isWatched = state == .abandoned || leavesCancelled || isLogging || isCoalescing || isAwaited }
 
     /// Waits on another kick descriptor from now on.
     package final func replaceKick(_ kick: FileDescriptor?) { self.kick = kick }

@@ -20,13 +20,13 @@ final class Poller: Sendable {
     let gauges = PollerGauges()
 
     /// Starts the thread.
-    init(cpu: Int, node: Int) throws(SystemError) {
+    init(cpu: Int, node: Int, name: String = "poller") throws(SystemError) {
         self.cpu = cpu
         self.node = node
         wake = try EventFD()
         let epoll = try Epoll()
         try epoll.add(wake.descriptor.rawValue, .readable, token: PollerLoop.wakeToken)
-        let started = try PinnedThread(name: "poller-\(cpu)", cpu: cpu, role: .poller) { [self] in
+        let started = try PinnedThread(name: "\(name)-\(cpu)", cpu: cpu, role: .poller) { [self] in
             // Without it a front-end's descriptor could hold the poller up for ever; there is no poller then.
             do throws(SystemError) { try PinnedThread.allowInterrupts() } catch { fatalError("poller \(cpu): \(error)") }
             PollerLoop(poller: self, epoll: epoll).run()

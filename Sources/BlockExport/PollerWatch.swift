@@ -18,11 +18,11 @@ final class PollerWatch {
         var wasInterrupted: Bool
     }
 
-    private var looks: [Int: Look] = [:]
+    private var looks: [ObjectIdentifier: Look] = [:]
     private var timer: TimerRegistration?
 
-    /// Looks from now on, as long as `pollers` says that there are some; `onFreed` is told the CPU of each poller that was interrupted.
-    func start(pollers: @escaping @ControlActor () -> [Poller], onFreed: @escaping @ControlActor (Int) -> Void) {
+    /// Looks from now on, as long as `pollers` says that there are some; `onFreed` is told each poller that was interrupted.
+    func start(pollers: @escaping @ControlActor () -> [Poller], onFreed: @escaping @ControlActor (Poller) -> Void) {
         guard timer == nil else { return }
         timer = EventLoop.control.after(nanoseconds: Self.periodNanoseconds) { [self] in
             timer = nil
@@ -31,7 +31,7 @@ final class PollerWatch {
                 looks = [:]
                 return
             }
-            for poller in running where look(at: poller) { onFreed(poller.cpu) }
+            for poller in running where look(at: poller) { onFreed(poller) }
             start(pollers: pollers, onFreed: onFreed)
         }
     }
@@ -39,11 +39,11 @@ final class PollerWatch {
     /// Interrupts the poller if it is stuck; whether it was interrupted before and has come free.
     private func look(at poller: Poller) -> Bool {
         let calls = poller.gauges.peerCalls.load(ordering: .relaxed)
-        let last = looks[poller.cpu]
+        let last = looks[ObjectIdentifier(poller)]
         // Odd: it is in a call; the same number: in the same one.
         let isStuck = calls % 2 == 1 && last?.calls == calls
         if isStuck { poller.interrupt() }
-        looks[poller.cpu] = Look(calls: calls, wasInterrupted: isStuck)
+        looks[ObjectIdentifier(poller)] = Look(calls: calls, wasInterrupted: isStuck)
         return last?.wasInterrupted == true && !isStuck
     }
 }

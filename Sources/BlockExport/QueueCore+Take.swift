@@ -108,6 +108,7 @@ extension QueueCore {
     /// Takes a chain of any shape into a slot that is still free.
     @inline(never)
     private mutating func takeAny(_ slot: UnsafeMutablePointer<RequestSlot>, _ start: UInt64) -> AnyTake {
+        if isWithdrawn { return .empty }
         var chain = DescriptorChain()
         var segments = unsafe SegmentBuffer(
             base: RequestSlots.inlineSegments(of: slot), capacity: Int32(RequestSlots.inlineSegments), spill: slots.nextSpill,
@@ -117,7 +118,8 @@ extension QueueCore {
         switch result {
         case .missed: return .missed
         case .empty: return .empty
-        case .broken(let fault): return .broken(fault)
+        // What a ring seems to say whose pages never came says nothing.
+        case .broken(let fault): return isWithdrawn ? .empty : .broken(fault)
         case .blocked: preconditionFailure("there is a spill block for each slot")
         case .chain, .malformed: memory.forgetDenied()
         }
@@ -154,7 +156,9 @@ extension QueueCore {
             unsafe refuseMalformed(slot, hasStatus: outcome == .noHeader)
             return
         }
-        switch check.verdict(request) {
+        let verdict = check.verdict(request)
+        guard unsafe awaited == nil || hasArrived(request, verdict) else { return unsafe refuseWithdrawn(slot) }
+        switch verdict {
         case .read:
             unsafe slot.pointee.usedLength = request.usedLength(.ok)
             unsafe slot.pointee.kind = .read
@@ -218,6 +222,8 @@ extension QueueCore {
         case .failure(let fault):
             unsafe finishAtOnce(slot, RequestResult.of(fault.status))
         case .success(let count):
+            // The ranges were read just now, the request before.
+            if isWithdrawn { return unsafe refuseWithdrawn(slot) }
             unsafe slot.pointee.kind = command == .discard ? .discard : command == .writeZeroes ? .writeZeroes : .other
             unsafe slot.pointee.rangesLeft = UInt8(count)
             unsafe slot.pointee.rangeIndex = 0
@@ -254,7 +260,7 @@ extension QueueCore {
     }
 
     /// Puts a request that no engine sees among the completed ones, in order with them.
-    mutating func finishAtOnce(_ slot: UnsafeMutablePointer<RequestSlot>, _ result: Int64) {
+    func finishAtOnce(_ slot: UnsafeMutablePointer<RequestSlot>, _ result: Int64) {
         let operation = unsafe UnsafeMutableRawPointer(slot).assumingMemoryBound(to: IOOperation.self)
         unsafe operation.initialize(to: IOOperation(completions: completions, segments: RequestSlots.inlineSegments(of: slot)))
         unsafe operation.pointee.result = result

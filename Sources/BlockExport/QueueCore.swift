@@ -43,6 +43,9 @@ struct QueueCore<Ring: Virtqueue, Channel: IOChannel> {
     var coalescing: Coalescing
     /// The ring is being stopped, and requests that the disk has not got stay in the inflight region.
     var leavesCancelled = false
+    // unsafe: `guest` keeps it, and both change together. Looked at on the way of requests that are not plain, as all are with it.
+    /// With this, pages of guest memory may be missing yet.
+    unowned(unsafe) var awaited: AwaitedMemory?
 
     /// Most chains taken in one look, so that a deep queue leaves the other queues of its poller their turn.
     static var batchSizeMax: Int { 128 }
@@ -61,6 +64,7 @@ struct QueueCore<Ring: Virtqueue, Channel: IOChannel> {
         self.slots = slots
         self.guest = guest
         memory = guest.view
+        unsafe awaited = guest.awaited
         unsafe self.completions = completions
         self.features = features
         self.callDescriptor = callDescriptor

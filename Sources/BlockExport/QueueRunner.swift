@@ -62,6 +62,7 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
         // A daemon that died after it published and before it signalled owes the driver a notification; a spurious one harms nobody.
         if !Ring.Observer.breaks(.signalAtStart) { unsafe core.pointee.notify() }
         replaceLog(ring.log)
+        updateWatch()
     }
 
     deinit {
@@ -100,7 +101,8 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
     @specialized(where Ring == PackedVirtqueue, Channel == NullChannel)
     @inline(never)
     private func completeWatched() -> Int {
-        if state == .abandoned { return unsafe core.pointee.discard() }
+        // A ring in memory whose pages never came ends without a trace in it.
+        if unsafe state == .abandoned || core.pointee.isWithdrawn { return unsafe core.pointee.discard() }
         let done = unsafe core.pointee.completeWatched()
         let due = unsafe core.pointee.coalescing.due
         if due != .max { scheduleNotification(due) }
@@ -162,13 +164,14 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
         channel.close()
     }
     override var pollsCompletions: Bool { setup.disk.choice.pollsCompletions }
-    override var memoryToRegister: GuestMemory? { setup.registersMemory ? unsafe core.pointee.guest : nil }
+    override var memoryToRegister: GuestMemory? { setup.registersMemory && !isAwaited ? unsafe core.pointee.guest : nil }
     override func useRegistered(_ memory: [RegisteredMemory]) {
         guard setup.registersMemory, let channel = channel as? URingChannel else { return }
         channel.use(memory)
     }
     override func reportRegistration(_ registration: MemoryRegistration) { setup.onRegistration(registration) }
     override var leavesCancelled: Bool { unsafe core.pointee.leavesCancelled }
+    override var isAwaited: Bool { unsafe core.pointee.awaited != nil }
     override var isLogging: Bool { unsafe core.pointee.log != nil }
 
     package override func arm() -> Bool {
@@ -227,7 +230,9 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
         }
         unsafe core.pointee.guest = memory
         unsafe core.pointee.memory = memory.view
+        unsafe core.pointee.awaited = memory.awaited
         areas = addresses
+        updateWatch()
         if let log = unsafe core.pointee.log { replaceLog(log.ring) }
         return nil
     }

@@ -23,6 +23,8 @@ public enum DaemonVersion: ControlMethod {
         public var hardening: [String]
         /// What would, but does not, and why.
         public var unprotected: [String]
+        /// Why no guest can move here by post-copy.
+        public var postcopyRefusal: String?
 
         /// Names on the wire.
         public enum CodingKeys: String, CodingKey, CaseIterable {
@@ -31,6 +33,7 @@ public enum DaemonVersion: ControlMethod {
             case mode
             case stateDirectory = "state_dir"
             case kernel, sandbox, hardening, unprotected
+            case postcopyRefusal = "postcopy_refusal"
         }
         /// Members.
         public static var fields: [Field] {
@@ -46,6 +49,7 @@ public enum DaemonVersion: ControlMethod {
                     CodingKeys.hardening, .array(of: .text),
                     "what the daemon has given up, as the kernel confirms it: core dumps, tracing, capabilities, system calls, files"),
                 .required(CodingKeys.unprotected, .array(of: .text), "what it has not given up, and why"),
+                .optional(CodingKeys.postcopyRefusal, .text, "why no guest can move here by post-copy, when none can"),
             ]
         }
         /// See `fields`.
@@ -53,8 +57,9 @@ public enum DaemonVersion: ControlMethod {
         /// A daemon.
         public init(
             version: String, pid: Int, uptimeNS: UInt64, mode: String, stateDirectory: String?, kernel: String, sandbox: String,
-            hardening: [String], unprotected: [String]
+            hardening: [String], unprotected: [String], postcopyRefusal: String? = nil
         ) {
+            self.postcopyRefusal = postcopyRefusal
             self.version = version
             self.pid = pid
             self.uptimeNS = uptimeNS

@@ -54,6 +54,8 @@ public struct ExportInfo: DescribedObject {
     public var ioPoll: Bool
     /// Whether guest memory is registered with io_uring.
     public var registerMemory: Bool
+    /// Why guests cannot move here by post-copy.
+    public var postcopyRefusal: String?
     /// Requests that are held.
     public var hold: HoldInfo?
     /// What happened between the queues and the backing.
@@ -86,6 +88,7 @@ public struct ExportInfo: DescribedObject {
         case coalesceCount = "coalesce_count"
         case ioPoll = "io_poll"
         case registerMemory = "register_memory"
+        case postcopyRefusal = "postcopy_refusal"
         case hold
         case backingStats = "backing_stats"
         case frontend, queues
@@ -122,6 +125,7 @@ public struct ExportInfo: DescribedObject {
             .optional(CodingKeys.coalesceCount, .natural, "completed requests that wait no longer, where such wait"),
             .required(CodingKeys.ioPoll, .boolean, "whether the device is polled for completions"),
             .required(CodingKeys.registerMemory, .boolean, "whether guest memory is pinned for io_uring"),
+            .optional(CodingKeys.postcopyRefusal, .text, "why guests cannot move here by post-copy, when they cannot"),
             .optional(CodingKeys.hold, HoldInfo.schema, "requests that the backing failed and that wait, if any do"),
             .required(CodingKeys.backingStats, BackingStats.schema, "what happened between the queues and the backing so far"),
             .optional(CodingKeys.frontend, FrontendInfo.schema, "who is connected"),

@@ -149,7 +149,8 @@ public final class DaemonProcess {
         let identity = DaemonVersion.Result(
             version: Product.version, pid: Int(ProcessSelf.identifier), uptimeNS: 0, mode: settings.single == nil ? "exports" : "single",
             stateDirectory: settings.statePath, kernel: ProcessSelf.kernelRelease, sandbox: settings.sandbox.rawValue,
-            hardening: begin.sandbox.active, unprotected: begin.sandbox.missing)
+            hardening: begin.sandbox.active, unprotected: begin.sandbox.missing,
+            postcopyRefusal: AwaitedMemory.unavailability)
         let methods = ControlMethods(
             registry: registry, pollers: pollers, identity: identity, startTime: begin.time, defaults: settings.configuration.defaults)
         server = try ControlServer(

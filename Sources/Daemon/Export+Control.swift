@@ -146,6 +146,7 @@ extension ExportInfo {
         coalesceCount = status.coalescing?.count
         ioPoll = status.pollsCompletions
         registerMemory = status.registersMemory
+        postcopyRefusal = status.postcopyRefusal
         hold = status.hold.map {
             HoldInfo(requests: $0.requests, durationNS: $0.nanoseconds, tries: $0.tries, lastError: $0.error)
         }

@@ -1,3 +1,5 @@
+public import LinuxSystem
+
 /// Why a region table was refused.
 public enum GuestMemoryError: Error, Equatable, Sendable, CustomStringConvertible {
     /// The region at this index of the given table has no bytes.
@@ -30,8 +32,13 @@ public final class GuestMemory: @unchecked Sendable {
     /// Number of regions.
     public let regionCount: Int
     private let owners: [any Sendable]
-    /// The memory table behind a snapshot of an IOTLB.
+    /// The memory table behind a snapshot of an IOTLB, or of memory that is awaited.
     private let table: GuestMemory?
+    /// Whether this is a snapshot of an IOTLB.
+    public let isTranslated: Bool
+    /// With this, pages of the memory may be missing yet: whoever touches one waits, and data is for the kernel only after
+    /// `AwaitedMemory.touch`.
+    public let awaited: AwaitedMemory?
 
     /// Makes a snapshot of `regions`, in any order, and keeps `owners` (the mappings the regions point into) alive with it.
     public init(regions: [MemoryRegion], owners: [any Sendable]) throws(GuestMemoryError) {
@@ -63,6 +70,32 @@ public final class GuestMemory: @unchecked Sendable {
         }
         self.owners = owners
         table = nil
+        isTranslated = false
+        awaited = nil
+    }
+
+    /// The same memory while its pages are awaited. No region is in a window, so that every request takes the way on which its pages are
+    /// waited for.
+    public init(_ table: GuestMemory, awaited: AwaitedMemory) {
+        regionCount = table.regionCount
+        unsafe regionTable = .allocate(capacity: max(regionCount, 1))
+        unsafe regionTable.initialize(from: table.regionTable, count: regionCount)
+        unsafe windows = Self.noWindows(regionTable)
+        owners = []
+        self.table = table
+        isTranslated = false
+        self.awaited = awaited
+    }
+
+    /// The memory table itself, when all of its pages are there.
+    public var whenArrived: GuestMemory { table ?? self }
+
+    /// Windows that nothing is in.
+    private static func noWindows(_ anywhere: UnsafeMutablePointer<MemoryRegion>) -> UnsafeMutablePointer<MemoryWindow> {
+        let windows = UnsafeMutablePointer<MemoryWindow>.allocate(capacity: 2)
+        // The place is never followed: no address is in a window of size 0.
+        unsafe windows.initialize(repeating: MemoryWindow(start: .max, size: 0, base: UnsafeMutableRawPointer(anywhere)), count: 2)
+        return unsafe windows
     }
 
     /// Makes a snapshot of an IOTLB over the memory table `table`: look-ups of its view take I/O virtual addresses, which are the regions'
@@ -83,19 +116,15 @@ public final class GuestMemory: @unchecked Sendable {
             }
         }
         regionCount = count
-        unsafe windows = .allocate(capacity: 2)
-        for index in 0..<2 {
-            unsafe (windows + index).initialize(to: MemoryWindow(start: .max, size: 0, base: UnsafeMutableRawPointer(regionTable)))
-        }
+        unsafe windows = Self.noWindows(regionTable)
         owners = []
         self.table = table.table ?? table
+        isTranslated = true
+        awaited = table.awaited
     }
 
     /// Whether both are of one memory table, so that what is mapped for one is mapped for the other.
     public func sharesTable(with other: GuestMemory) -> Bool { (table ?? self) === (other.table ?? other) }
-
-    /// Whether this is a snapshot of an IOTLB.
-    public var isTranslated: Bool { table != nil }
 
     deinit {
         unsafe regionTable.deallocate()

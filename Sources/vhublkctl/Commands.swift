@@ -105,6 +105,7 @@ struct VersionCommand: DaemonCommand {
                 if let directory = daemon.stateDirectory { lines.append("state:     \(directory)") }
                 lines.append("sandbox:   \(daemon.sandbox)")
                 lines += daemon.hardening.map { "  + \($0)" } + daemon.unprotected.map { "  - \($0)" }
+                lines.append("post-copy: " + (daemon.postcopyRefusal.map { "not offered: \($0)" } ?? "offered"))
             }
             return lines.joined(separator: "\n")
         }

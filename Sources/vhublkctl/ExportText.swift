@@ -38,6 +38,7 @@ enum ExportText {
         }
         rows.append(("on error", export.onError.text))
         if export.registerMemory { rows.append(("registered", registered(export.queues))) }
+        if let refusal = export.postcopyRefusal { rows.append(("post-copy", "not offered: \(refusal)")) }
         if let hold = export.hold {
             let since = "\(hold.requests) requests, for \(Quantity.time(hold.durationNS)), tried again \(hold.tries) times"
             rows.append(("held", "\(since), last error: \(hold.lastError)"))

@@ -46,7 +46,7 @@ import Virtio
         .getInflightDescriptor, .setInflightDescriptor, .vringKick, .getSharedMemoryConfig, .crosvmSleep, .crosvmWake,
         .crosvmSnapshot, .crosvmRestore, .crosvmGetSharedMemoryRegions,
         .getInflightDescriptor, .setInflightDescriptor, .setLogBase, .setLogDescriptor,
-        .setDeviceStateDescriptor,
+        .setDeviceStateDescriptor, .postcopyAdvise,
     ]
 
     @Test("With REPLY_ACK and need_reply every message is answered, once", arguments: FrontendRequest.allCases)
@@ -66,7 +66,7 @@ import Virtio
             } else {
                 #expect(TestFrontend.u64(replies) == 0)
             }
-        } else if request == .removeMemoryRegion || request == .checkDeviceState {
+        } else if [.removeMemoryRegion, .checkDeviceState, .postcopyListen, .postcopyEnd].contains(request) {
             #expect(TestFrontend.u64(replies) == Refusal.Code.invalidValue.rawValue)
         } else {
             let code = try #require(TestFrontend.u64(replies).flatMap(Refusal.Code.init))
@@ -83,8 +83,9 @@ import Virtio
         frontend.negotiate()
         try frontend.setMemory()
         let replies = frontend.send(request, Self.payload(request), try Self.descriptors(request))
-        // CHECK_DEVICE_STATE without a transfer is refused, and a front-end waits for that too.
-        let answersItself = request.shape.answer != .onRequest && Self.served.contains(request) || request == .checkDeviceState
+        // CHECK_DEVICE_STATE without a transfer and POSTCOPY_END without a beginning are refused, and a front-end waits for that too.
+        let answersItself =
+            request.shape.answer != .onRequest && Self.served.contains(request) || [.checkDeviceState, .postcopyEnd].contains(request)
         #expect(replies.count == (answersItself ? 1 : 0))
         #expect(frontend.closure == nil)
         #expect(frontend.notices.count == (Self.served.contains(request) ? 0 : 1))
@@ -96,7 +97,7 @@ import Virtio
         let replies = frontend.send(request, Self.payload(request), try Self.descriptors(request), needReply: true)
         let always: Set<FrontendRequest> = [
             .getFeatures, .getProtocolFeatures, .getVringBase, .getQueueCount, .crosvmSleep, .crosvmWake, .crosvmGetSharedMemoryRegions,
-            .crosvmSnapshot, .crosvmRestore,
+            .crosvmSnapshot, .crosvmRestore, .postcopyAdvise, .postcopyEnd,
         ]
         // SET_PROTOCOL_FEATURES above sets REPLY_ACK, and asks for its own answer with it.
         #expect(replies.count == (always.contains(request) || request == .setProtocolFeatures ? 1 : 0))

@@ -52,7 +52,12 @@ import Virtio
         for (row, request) in zip(rows, FrontendRequest.allCases) {
             let frontend = TestFrontend()
             frontend.negotiate()
-            try frontend.setMemory()
+            if request == .postcopyListen || request == .postcopyEnd {
+                #expect(frontend.send(.postcopyAdvise).count == 1)
+                if request == .postcopyEnd { #expect(frontend.ask(.postcopyListen) == 0) }
+            } else {
+                try frontend.setMemory()
+            }
             if request == .removeMemoryRegion {
                 #expect(frontend.ask(.removeMemoryRegion, .memoryRegion(TestFrontend.region())) == 0)
                 #expect(row.served == "yes")

@@ -50,6 +50,8 @@ final class TestDevice: SessionDevice {
     var refusesWrites = false
     var startFailure: String?
     var stateFailure: String?
+    /// Whether rings show, when all pages are said to be there, that they wait for none.
+    var settles = true
 
     var calls: [Call] = []
     var configurations: [Int: RingConfiguration] = [:]
@@ -148,5 +150,6 @@ final class TestDevice: SessionDevice {
         return nil
     }
 
+    func settle(completion: @escaping (Bool) -> Void) { completion(settles) }
     func resetDevice() { calls.append(.reset) }
 }

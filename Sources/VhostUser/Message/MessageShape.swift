@@ -106,7 +106,9 @@ extension FrontendRequest {
 
 extension FrontendRequest {
     /// Whether the answer that always comes is an acknowledgement, so that a refusal is answered too.
-    var isAlwaysAcknowledged: Bool { [.setLogBase, .iotlbMessage, .setDeviceStateDescriptor, .checkDeviceState].contains(self) }
+    var isAlwaysAcknowledged: Bool {
+        [.setLogBase, .iotlbMessage, .setDeviceStateDescriptor, .checkDeviceState, .postcopyEnd].contains(self)
+    }
 
     /// The u64 by which such a message is refused.
     func acknowledgement(_ refusal: Refusal) -> UInt64 {

@@ -6,6 +6,13 @@ struct MemoryTable {
     struct Entry {
         var description: MemoryRegionDescription
         var mapping: MappedMemory
+
+        /// The region with its address in this process in place of the front-end's: what post-copy wants to know.
+        var described: MemoryRegionDescription {
+            var told = description
+            told.frontendAddress = unsafe UInt64(UInt(bitPattern: mapping.base))
+            return told
+        }
     }
 
     private(set) var entries: [Entry] = []
@@ -14,8 +21,8 @@ struct MemoryTable {
 
     init() {}
 
-    /// Fails when two regions claim the same guest addresses, or one is empty or wraps.
-    init(_ entries: [Entry]) throws(Refusal) {
+    /// Fails when two regions claim the same guest addresses, or one is empty or wraps. `awaited` is what their pages are waited for with.
+    init(_ entries: [Entry], awaited: AwaitedMemory? = nil) throws(Refusal) {
         self.entries = entries
         if entries.isEmpty { return }
         let regions = entries.map { entry in
@@ -24,11 +31,15 @@ struct MemoryTable {
                 frontendAddress: entry.description.frontendAddress, hostBase: entry.mapping.base)
         }
         do throws(GuestMemoryError) {
-            memory = try GuestMemory(regions: regions, owners: entries.map(\.mapping.owner))
+            let table = try GuestMemory(regions: regions, owners: entries.map(\.mapping.owner))
+            memory = awaited.map { GuestMemory(table, awaited: $0) } ?? table
         } catch {
             throw Refusal(.memory, error.description)
         }
     }
+
+    /// All pages are there.
+    mutating func arrive() { memory = memory?.whenArrived }
 
     /// Bytes of all regions.
     var byteCount: UInt64 { entries.reduce(0) { $0 &+ $1.description.size } }

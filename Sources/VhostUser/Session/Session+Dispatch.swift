@@ -65,6 +65,9 @@ extension Session {
         case (.setDeviceStateDescriptor, .deviceState(let transfer)): try setDeviceState(transfer, descriptors[0])
         case (.checkDeviceState, _): try checkDeviceState()
         case (.setLogDescriptor, _): try setLogDescriptor(descriptors[0])
+        case (.postcopyAdvise, _): try postcopyAdvise()
+        case (.postcopyListen, _): try postcopyListen()
+        case (.postcopyEnd, _): try postcopyEnd()
         default: try performOnRing(request, payload, descriptors)
         }
     }

@@ -23,8 +23,9 @@ extension Session {
 
     var usesIOTLB: Bool { features.contains(.accessPlatform) }
 
-    /// What rings look addresses up in: guest memory, or the IOTLB over it.
+    /// What rings look addresses up in: guest memory, or the IOTLB over it. nil while memory is to be acknowledged (post-copy).
     var ringMemory: GuestMemory? {
+        guard postcopy.proposed == nil else { return nil }
         guard usesIOTLB, let memory = memoryTable.memory else { return memoryTable.memory }
         if let snapshot = iotlb.snapshot, snapshot.sharesTable(with: memory) { return snapshot }
         let snapshot = iotlb.table.snapshot(over: memory)

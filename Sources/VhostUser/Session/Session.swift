@@ -9,7 +9,7 @@ public final class Session {
     /// The protocol features this implementation serves; a device may offer fewer.
     public static let servedProtocolFeatures: ProtocolFeatures = [
         .multiQueue, .logSharedMemory, .replyAck, .backendChannel, .config, .inflightSharedMemory, .resetDevice, .configureMemorySlots,
-        .status, .deviceState, .getVringBaseInflight,
+        .status, .deviceState, .getVringBaseInflight, .pageFault,
         .backendSendDescriptor, .inbandNotifications, .guestPhysicalAddresses, .sharedMemory,
     ]
 
@@ -35,6 +35,7 @@ public final class Session {
     var stateTransfer = SessionStateTransfer()
     var channel = BackendChannel()
     var iotlb = SessionIOTLB()
+    var postcopy = SessionPostcopy()
     /// Between crosvm's SLEEP and WAKE.
     var isAsleep = false
 
@@ -81,12 +82,15 @@ public final class Session {
         pending = nil
         waiting = []
         device.cancelStateTransfer()
+        // First of all: rings may wait for pages, and those that never came must not be taken for zeroes.
+        if postcopy.isListening { postcopy.awaited?.withdraw() }
         stopRings(.drain) { [self] in
             rings = Array(repeating: Ring(), count: rings.count)
             memoryTable = MemoryTable()
             inflight = nil
             logging = SessionLog()
             iotlb = SessionIOTLB()
+            postcopy = SessionPostcopy()
             stateTransfer = SessionStateTransfer()
             channel = BackendChannel()
             completion()
@@ -125,6 +129,7 @@ public final class Session {
     private func handle(_ message: Message) {
         pending = message
         do throws(Refusal) {
+            if try takeAcknowledgement(message) { return }
             guard let request = FrontendRequest(rawValue: message.request) else {
                 throw Refusal(.unsupported, "no such message")
             }
@@ -154,13 +159,22 @@ public final class Session {
         guard let message = pending else { return }
         warnOnce(message.request, "\(FrontendRequest.describe(message.request)) refused: \(refusal)")
         let request = FrontendRequest(rawValue: message.request)
-        if let request, request.isAlwaysAcknowledged, refusal.code != .notNegotiated {
+        if let request, isAnswered(request), refusal.code != .notNegotiated {
             // The front-end waits for this answer whether it set need_reply or not.
             emit(.reply(message.reply(.u64(request.acknowledgement(refusal)))))
         } else if message.needsReply, protocolFeatures.contains(.replyAck) {
             emit(.reply(message.reply(.u64(refusal.code.rawValue))))
+        } else if request == .postcopyAdvise, refusal.code != .notNegotiated {
+            // The front-end waits for a descriptor, and learns that it gets none.
+            emit(.reply(message.reply(.none)))
         }
         finish()
+    }
+
+    /// Whether the front-end waits for an answer in any case.
+    private func isAnswered(_ request: FrontendRequest) -> Bool {
+        if request.isAlwaysAcknowledged { return true }
+        return postcopy.isListening && [.setMemoryTable, .addMemoryRegion].contains(request)
     }
 
     /// A front-end can be wrong as often as it likes, and reads about it once for each message and ring.

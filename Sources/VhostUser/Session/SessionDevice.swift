@@ -39,6 +39,11 @@ public protocol SessionDevice: AnyObject {
     /// old memory for new requests; the device keeps it mapped for as long as requests in flight point into it.
     func replaceMemory(_ memory: GuestMemory, rings: [Int: RingAddresses], completion: @escaping () -> Void)
 
+    /// POSTCOPY_END: all pages of guest memory are said to be there. Completes with true when every ring that runs has shown that it waits for
+    /// none, with false when one did not in time. Rings that start with awaited memory (`RingConfiguration.memory`), and those that
+    /// `replaceMemory` gives some, may wait for pages at any time, and must hold up nobody else.
+    func settle(completion: @escaping (Bool) -> Void)
+
     /// Writes the device's state into a non-blocking pipe or socket, or reads it from there to the end and makes it its own; no ring runs.
     /// Bounded in time. Completes with nil, or with the reason why the state cannot be used. Another call, or `cancelStateTransfer`, ends a
     /// transfer before.
@@ -59,6 +64,8 @@ public protocol SessionDevice: AnyObject {
 extension SessionDevice {
     /// Nothing.
     public var state: [UInt8] { [] }
+    /// No ring waits.
+    public func settle(completion: @escaping (Bool) -> Void) { completion(true) }
     /// Takes nothing.
     public func restore(_ state: [UInt8]) -> String? { state.isEmpty ? nil : "this device has none" }
 }

@@ -22,6 +22,10 @@ public struct MappedMemory: Sendable {
 public protocol SessionHost: AnyObject {
     /// Maps `size` bytes at `offset` of a descriptor that the front-end gave, readable and writable, shared, and untouched.
     func map(_ descriptor: FileDescriptor, offset: UInt64, size: UInt64) throws(Refusal) -> MappedMemory
+    /// Maps the same, whose pages may be missing yet: who touches one waits for it.
+    func map(_ descriptor: FileDescriptor, offset: UInt64, size: UInt64, awaited: AwaitedMemory) throws(Refusal) -> MappedMemory
+    /// What waits for pages that come later.
+    func makeAwaitedMemory() throws(Refusal) -> AwaitedMemory
     /// A new shared memory file of `size` zero bytes whose size nobody can change, for an inflight region.
     func makeSharedMemory(size: UInt64) throws(Refusal) -> FileDescriptor
     /// Refuses a descriptor that cannot carry a kick, a call or an error signal.
@@ -37,6 +41,22 @@ public protocol SessionHost: AnyObject {
 }
 
 extension SessionHost {
+    /// Waits for nothing.
+    public func map(
+        _ descriptor: FileDescriptor, offset: UInt64, size: UInt64, awaited: AwaitedMemory
+    ) throws(Refusal) -> MappedMemory {
+        throw Refusal(.unsupported, "this host cannot wait for pages")
+    }
+
+    /// The operating system's.
+    public func makeAwaitedMemory() throws(Refusal) -> AwaitedMemory {
+        do throws(SystemError) {
+            return try AwaitedMemory()
+        } catch {
+            throw Refusal(.limit, error.description)
+        }
+    }
+
     /// An eventfd of the operating system's.
     public func makeNotifier() throws(Refusal) -> FileDescriptor {
         do throws(SystemError) {
@@ -67,6 +87,19 @@ public final class LinuxSessionHost: SessionHost {
     /// Only files have a size that can be checked, and only what lies inside it may be mapped: beyond the end every access is a SIGBUS. The
     /// front-end can still shorten the file later, hence the guard.
     public func map(_ descriptor: FileDescriptor, offset: UInt64, size: UInt64) throws(Refusal) -> MappedMemory {
+        try mapFile(descriptor, offset: offset, size: size, awaited: nil)
+    }
+
+    /// Only memory files have pages that somebody else can bring.
+    public func map(
+        _ descriptor: FileDescriptor, offset: UInt64, size: UInt64, awaited: AwaitedMemory
+    ) throws(Refusal) -> MappedMemory {
+        try mapFile(descriptor, offset: offset, size: size, awaited: awaited)
+    }
+
+    private func mapFile(
+        _ descriptor: FileDescriptor, offset: UInt64, size: UInt64, awaited: AwaitedMemory?
+    ) throws(Refusal) -> MappedMemory {
         try refuseRemote(descriptor)
         let status = try refuse(.descriptors) { () throws(SystemError) in try descriptor.status() }
         guard status.kind == .regular else {
@@ -77,7 +110,7 @@ public final class LinuxSessionHost: SessionHost {
             throw Refusal(.memory, "\(size) bytes at offset \(offset) are not inside the \(status.size) bytes of the memory file")
         }
         let mapping = try refuse(.memory) { () throws(SystemError) in
-            try MemoryMapping(descriptor: descriptor, offset: offset, size: size, guardedFor: memoryOwner)
+            try MemoryMapping(descriptor: descriptor, offset: offset, size: size, guardedFor: memoryOwner, awaited: awaited)
         }
         return unsafe MappedMemory(base: mapping.base, owner: mapping)
     }

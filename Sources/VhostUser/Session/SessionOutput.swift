@@ -54,6 +54,8 @@ public enum StreamError: Error, Equatable, Sendable, CustomStringConvertible {
     case tooManyMessages
     /// Protocol features were set that may not be set together.
     case illegalProtocolFeatures(ProtocolFeatures)
+    /// POSTCOPY_END came, and a ring waits for a page that is not there.
+    case pagesMissing
     /// The socket failed.
     case system(SystemError)
 
@@ -72,6 +74,7 @@ public enum StreamError: Error, Equatable, Sendable, CustomStringConvertible {
         case .wrongDirection(let request): "message \(request) has the reply flag wrong"
         case .tooManyMessages: "too many messages wait: the peer does not read its answers or does not wait for them"
         case .illegalProtocolFeatures(let features): "INBAND_NOTIFICATIONS needs BACKEND_REQ and REPLY_ACK; set were: \(features)"
+        case .pagesMissing: "POSTCOPY_END came while a ring waits for a page of guest memory that never came"
         case .system(let error): error.description
         }
     }

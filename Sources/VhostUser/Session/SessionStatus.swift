@@ -42,6 +42,8 @@ public struct SessionStatus: Equatable, Sendable {
     public var isAsleep: Bool
     /// The device's state is on its way (SET_DEVICE_STATE_FD).
     public var isMovingState: Bool
+    /// Between POSTCOPY_LISTEN and POSTCOPY_END: guest memory is not all there.
+    public var isAwaitingMemory: Bool
 }
 
 extension Session {
@@ -55,6 +57,6 @@ extension Session {
                     isPolled: ring.isPolled, breakage: ring.breakage)
             }, memoryRegionCount: memoryTable.entries.count, memoryByteCount: memoryTable.byteCount, hasBackendChannel: channel.isOpen,
             logByteCount: logging.log?.byteCount, isLogging: features.contains(.logAll) && logging.log != nil,
-            isAsleep: isAsleep, isMovingState: stateTransfer.progress == .running)
+            isAsleep: isAsleep, isMovingState: stateTransfer.progress == .running, isAwaitingMemory: postcopy.isListening)
     }
 }

@@ -41,6 +41,9 @@ public final class BlockDriver {
     public private(set) var channel: BackendChannel?
     /// What answers the back-end's misses while the rings run, with ``BlockDriverOptions/usesIOMMU``.
     public private(set) var translations: TranslationServer?
+    /// With this, which has taken the contents of ``memory``, the next back-end gets its memory page by page: `reconnect` arrives there by
+    /// post-copy, and ``endPostcopy()`` ends that. PAGEFAULT has to be among the options' protocol features.
+    public var pageSource: PageSource?
     private var iommu = IOMMU()
     /// How far guest-physical addresses are above I/O virtual ones, so that a back-end that mixes them up is caught.
     private static let tableOffset: UInt64 = 0x80_0000_0000
@@ -162,7 +165,11 @@ public final class BlockDriver {
             }
             if let inflight { try connection.setInflightRegion(inflight) }
         }
-        try connection.setMemory(memory, oneByOne: options.addsRegionsOneByOne)
+        if let pageSource {
+            try giveAwaitedMemory(pageSource)
+        } else {
+            try connection.setMemory(memory, oneByOne: options.addsRegionsOneByOne)
+        }
         for (index, endpoint) in endpoints.enumerated() {
             try connection.setRing(index, endpoint, base: base(index))
         }
