@@ -33,15 +33,32 @@ extension Integration {
             }
         }
 
+        /// There and back by post-copy: at each arrival the disks serve a guest most of whose memory is still where it came from.
+        @Test(.timeLimit(.minutes(Rounds.minutes(usually: 4))), arguments: QEMU.allCases)
+        func aGuestMovesByPostCopyWhileItWrites(_ qemu: QEMU) async throws {
+            try await Places.withFolder(in: "/dev/shm") { folder in
+                let images = ["\(folder)/2.raw", "\(folder)/3.raw"]
+                for image in images { try await Image.make(image, mebibytes: MovingGuest.mebibytes) }
+                try await Self.writeThroughout([qemu, qemu, qemu], images, prepare: { try await $0.allowPostCopy() }) { guest, uri in
+                    let requests = try await guest.moveByPostCopy(to: uri)
+                    #expect(requests > 0, "pages that were asked for")
+                    Rounds.tell("\(qemu.rawValue): \(requests) pages were asked for")
+                }
+            }
+        }
+
         /// fio writes and verifies on both disks from the start to the end of the journey.
-        static func writeThroughout(_ qemus: [QEMU], _ images: [String]) async throws {
+        static func writeThroughout(
+            _ qemus: [QEMU], _ images: [String], prepare: @Sendable (Guest) async throws -> Void = { _ in },
+            move: @Sendable (Guest, String) async throws -> Void = { try await $0.move(to: $1) }
+        ) async throws {
             try await MovingGuest.with(images: images) { hosts in
                 let route = qemus.enumerated().map { (qemu: $1, host: hosts[$0 % 2]) }
                 let first = MovingGuest.configuration(route[0].qemu, on: route[0].host)
                 try await Guest.with(first) { guest in
                     let load = GuestLoad(guest: guest, disks: first.disks)
                     try await load.start(mebibytes: MovingGuest.mebibytes)
-                    try await MovingGuest.travel(guest, route.dropFirst()) { arrived in
+                    try await MovingGuest.travel(guest, route.dropFirst(), prepare: prepare, move: move) { arrived in
                         let load = GuestLoad(guest: arrived, disks: first.disks)
                         let passes = try await load.finish(limit: .seconds(120))
                         #expect(passes.allSatisfy { $0 > 0 })

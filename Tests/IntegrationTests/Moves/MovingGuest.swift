@@ -61,19 +61,21 @@ struct MovingGuest: Sendable {
     }
 
     /// Moves a guest along `route`, the QEMU and the host of each leg, and runs `body` where it arrives in the end. Each QEMU ends when its
-    /// guest has gone, so that the next leg may lead back.
+    /// guest has gone, so that the next leg may lead back. `prepare` is for each QEMU that a guest is to come to.
     static func travel(
         _ guest: Guest, _ route: ArraySlice<(qemu: QEMU, host: Host)>,
+        prepare: @Sendable (Guest) async throws -> Void = { _ in },
         move: @Sendable (Guest, String) async throws -> Void = { try await $0.move(to: $1) },
         _ body: @Sendable (Guest) async throws -> Void
     ) async throws {
         guard let leg = route.first else { return try await body(guest) }
         let uri = "unix:\(leg.host.folder)/incoming-\(route.count)"
         try await Guest.with(configuration(leg.qemu, on: leg.host, incoming: uri)) { next in
+            try await prepare(next)
             try await move(guest, uri)
             try await guest.monitor.execute("quit")
             try await next.awaitArrival()
-            try await travel(next, route.dropFirst(), move: move, body)
+            try await travel(next, route.dropFirst(), prepare: prepare, move: move, body)
         }
     }
 }
@@ -87,6 +89,36 @@ extension Guest {
 
     func beginMove(to uri: String) async throws {
         try await monitor.execute("migrate", ["uri": uri])
+    }
+
+    /// Lets the guest go on at its destination before its memory is there; QEMU has to be told so on both sides.
+    func allowPostCopy() async throws {
+        try await monitor.execute(
+            "migrate-set-capabilities", ["capabilities": [["capability": "postcopy-ram", "state": true] as [String: any Sendable]]])
+    }
+
+    /// Moves the guest by post-copy: when some of its memory has been copied it goes on at its destination, which asks for the rest as it
+    /// needs it. Answers how many pages it asked for.
+    func moveByPostCopy(to uri: String) async throws -> Int {
+        try await allowPostCopy()
+        try await monitor.execute(
+            "migrate-set-parameters", ["max-bandwidth": 32 << 20, "downtime-limit": 1, "max-postcopy-bandwidth": 24 << 20])
+        try await beginMove(to: uri)
+        try await eventually(.seconds(30), "the migration does not begin") { try await moveState().status == "active" }
+        try await Task.sleep(for: .milliseconds(500))
+        try await monitor.execute("migrate-start-postcopy")
+        try await eventually(.seconds(30), "the guest does not go on at its destination") {
+            let status = try await moveState().status
+            guard status != "completed" else { throw TestbedError("the guest moved before post-copy began") }
+            return status == "postcopy-active"
+        }
+        try await awaitDeparture()
+        return try await postCopyRequests()
+    }
+
+    private func postCopyRequests() async throws -> Int {
+        let answer = try JSONSerialization.jsonObject(with: Data(try await monitor.execute("query-migrate").utf8)) as? [String: Any]
+        return ((answer?["return"] as? [String: Any])?["ram"] as? [String: Any])?["postcopy-requests"] as? Int ?? 0
     }
 
     /// Sets how fast memory is copied, and how long the guest may stand still for the rest of it.
