@@ -156,6 +156,7 @@ public final class GuestMemory: @unchecked Sendable {
     /// A view for one thread's use; it does not keep the snapshot alive.
     public var view: GuestMemoryView {
         unsafe GuestMemoryView(
-            regions: UnsafePointer(regionTable), count: regionCount, windows: MemoryWindows(UnsafePointer(windows)), isTranslated: isTranslated)
+            regions: UnsafePointer(regionTable), count: regionCount, windows: MemoryWindows(UnsafePointer(windows)),
+            isTranslated: isTranslated)
     }
 }
