@@ -109,7 +109,7 @@ extension RingPair {
     @inline(__always)
     static func plainTurn(_ side: UnsafeMutablePointer<DeviceSide>) {
         while true {
-            guard case .transfer(let transfer) = unsafe side.pointee.device.popTransfer(side.pointee.view) else { break }
+            guard case .transfer(let transfer) = unsafe side.pointee.device.popTransfer(side.pointee.view.windows) else { break }
             let isFine = unsafe side.pointee.check.passes(transfer)
             unsafe BlockRequest.setStatus(isFine ? .ok : .ioError, at: transfer.status)
             unsafe side.pointee.device.push(transfer.handle, length: isFine ? transfer.dataLength + 1 : 1)
