@@ -338,7 +338,8 @@ private final class MessageRun {
         pump()
         var isDone = false
         connection.disconnect { isDone = true }
-        for _ in 0..<16 where !device.isIdle { device.release() }
+        // Each step of an input leaves one or two answers waiting.
+        for _ in 0..<4096 where !device.isIdle { device.release() }
         try check()
         try FuzzFailure.require(isDone && device.isIdle, "after the end rings run, or the end is not told")
     }
