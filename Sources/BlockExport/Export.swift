@@ -17,6 +17,8 @@ public final class Export {
     let device: ExportDevice
     var disk: Disk { device.disk }
     private var listener: ExportListener?
+    /// For the front-end of an inherited connection, which no listener took.
+    private let closing = ClosingQueue()
     private(set) var connection: ExportConnection?
     private var sizeWatch: SizeWatch?
     /// A front-end that came while the last one's rings were still being stopped.
@@ -123,14 +125,17 @@ public final class Export {
             return
         }
         guard connection == nil, !isShutDown else {
+            UnixSocket.shutdown(socket)
             tell(.refusedSecondFrontend(processID: peer?.process))
             return
         }
         disk.callsAreSuspect.store(false, ordering: .relaxed)
         do {
-            connection = try ExportConnection(socket: socket, peer: peer, export: self, device: device)
+            let closing = listener?.closing ?? closing
+            connection = try ExportConnection(socket: socket, peer: peer, export: self, device: device, closing: closing)
             tell(.connected(processID: peer?.process, userID: peer?.user))
         } catch {
+            UnixSocket.shutdown(socket)
             tell(.notice("cannot take the front-end's connection: \(error)"))
         }
     }
@@ -144,6 +149,12 @@ public final class Export {
             self.next = nil
             accept(next)
         }
+    }
+
+    /// The front-end that waits for the last one's end learns at once that it waits for nothing.
+    private func turnNextAway() {
+        if let next { UnixSocket.shutdown(next) }
+        next = nil
     }
 
     func tell(_ event: ExportEvent) { onEvent?(event) }
@@ -170,7 +181,7 @@ public final class Export {
         let pause = isHabit ? min(2 * (stallPause?.nanoseconds ?? 0), Self.stallPauseMax) : Self.stallPauseMin
         stallPause = (pause, now)
         listener?.pause(nanoseconds: pause)
-        next = nil
+        turnNextAway()
         let what = "a call or err descriptor of queue \(queue) blocks and its counter is full, which held up the poller"
         tell(.notice("\(what); the next front-end is taken in \(pause / 1_000_000_000) s"))
         connection?.sendAway(reason: what)
@@ -204,7 +215,7 @@ public final class Export {
         }
         isShutDown = true
         sizeWatch?.end()
-        next = nil
+        turnNextAway()
         stopListening()
         await connection?.close(reason: "the export was removed")
         // With requests still in the kernel the lock stays as long as they do: they keep the backing open.

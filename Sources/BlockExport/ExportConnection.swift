@@ -17,12 +17,16 @@ final class ExportConnection {
     private var endReason: String?
     private var endWaiters: [CheckedContinuation<Void, Never>] = []
 
-    init(socket: FileDescriptor, peer: UnixSocket.Peer?, export: Export, device: ExportDevice) throws(SystemError) {
+    /// Serves a front-end whose descriptors `closing` closes.
+    init(
+        socket: FileDescriptor, peer: UnixSocket.Peer?, export: Export, device: ExportDevice, closing: ClosingQueue
+    ) throws(SystemError) {
         self.peer = peer
         self.export = export
-        link = SessionConnection(socket, device: device, host: host) { [weak self] event in
+        link = SessionConnection(socket, device: device, host: host, closing: closing) { [weak self] event in
             ControlActor.assumeIsolated { self?.handle(event) }
         }
+        closing.whenThereIsRoom { [weak self] in ControlActor.post { self?.link.closingHasRoom() } }
         mainWatch = try EventLoop.control.register(socket, interest: .read) { [weak self] readiness in
             self?.link.mainSocketIsReady(canRead: readiness.canRead, canWrite: readiness.canWrite, isHungUp: readiness.isClosed)
         }

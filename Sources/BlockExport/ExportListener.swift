@@ -10,6 +10,8 @@ public final class ExportListener {
     static let retryNanoseconds: UInt64 = 100_000_000
 
     private let socket: FileDescriptor
+    /// Closes what front-ends send, and their connections.
+    let closing = ClosingQueue()
     /// Who gets connections, and is told when they cannot be taken; nil as long as nobody does.
     private var onConnection: (@ControlActor (FileDescriptor) -> Void)?
     private var onTrouble: (@ControlActor (SystemError) -> Void)?
@@ -27,7 +29,7 @@ public final class ExportListener {
     /// - Throws: ``ExportError``, with field `socket` or `socketGroup`; nothing remains of the attempt.
     public init(path: String, mode: UInt32, group: String?) throws(ExportError) {
         do {
-            socket = try UnixSocket.listen(path: path, mode: mode, group: group)
+            socket = try UnixSocket.listen(path: path, mode: mode, group: group, closing: closing)
             self.path = path
         } catch {
             throw Self.refusal(of: error, path: path)
@@ -55,13 +57,19 @@ public final class ExportListener {
     /// Closes the connection of who waits and of who comes: there is nobody to serve them now, and a front-end that waits for an answer
     /// holds up its whole virtual machine, while one that is hung up on tries again later.
     public func turnAway(_ onRefusal: @escaping @ControlActor () -> Void) throws(SystemError) {
-        try serve(onConnection: { _ in onRefusal() }, onTrouble: { _ in })
+        try serve(
+            onConnection: { socket in
+                UnixSocket.shutdown(socket)
+                onRefusal()
+            }, onTrouble: { _ in })
     }
 
     /// One at a time: with more waiting the socket stays readable, and other descriptors get their turn in between.
     private func accept() {
+        // What the front-ends before have left takes its time to go; that of the next one would be more.
+        if closing.isFull { return pause(nanoseconds: Self.retryNanoseconds) }
         do throws(SystemError) {
-            let connection = try UnixSocket.accept(socket)
+            let connection = try UnixSocket.accept(socket, closing: closing)
             isInTrouble = false
             if let connection { onConnection?(connection) }
         } catch {

@@ -107,8 +107,8 @@ int64_t clinux_receive(int fd, void *bytes, size_t size, int *descriptors, size_
         char space[CMSG_SPACE(sizeof(int) * CLINUX_DESCRIPTORS_MAX)];
     } control;
     struct iovec part = {.iov_base = bytes, .iov_len = size};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
-    size_t capacity = *count;
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control,
+                             .msg_controllen = CMSG_LEN(sizeof(int) * CLINUX_DESCRIPTORS_MAX)};
     *count = 0;
     *lost = 0;
     ssize_t done;
@@ -119,16 +119,9 @@ int64_t clinux_receive(int fd, void *bytes, size_t size, int *descriptors, size_
     for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header != NULL; header = CMSG_NXTHDR(&message, header)) {
         if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
         size_t received = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        for (size_t index = 0; index < received; index++) {
-            int descriptor;
-            memcpy(&descriptor, CMSG_DATA(header) + index * sizeof(int), sizeof(int));
-            if (*count < capacity) {
-                descriptors[(*count)++] = descriptor;
-            } else {
-                close(descriptor);
-                *lost = 1;
-            }
-        }
+        // All of them together fit into `control`, hence into the array.
+        memcpy(descriptors + *count, CMSG_DATA(header), received * sizeof(int));
+        *count += received;
     }
     return done;
 }

@@ -27,6 +27,8 @@ final class ControlConnection {
     nonisolated static let lineTimeoutNanoseconds: UInt64 = 30_000_000_000
 
     private let socket: FileDescriptor
+    /// Closes descriptors that come although nobody asked for them.
+    private let closing: ClosingQueue?
     private let handler: ControlServer.Handler
     private let onClose: @ControlActor (ObjectIdentifier) -> Void
     private let lineTimeoutNanoseconds: UInt64
@@ -57,13 +59,15 @@ final class ControlConnection {
     var isBusy: Bool { state == .working }
 
     init(
-        socket: FileDescriptor, lineTimeoutNanoseconds: UInt64 = lineTimeoutNanoseconds, handler: @escaping ControlServer.Handler,
+        socket: FileDescriptor, lineTimeoutNanoseconds: UInt64 = lineTimeoutNanoseconds, closing: ClosingQueue? = nil,
+        handler: @escaping ControlServer.Handler,
         onSubscribe: @escaping @ControlActor (ControlConnection, String?) -> Void,
         onClose: @escaping @ControlActor (ObjectIdentifier) -> Void
     ) throws(SystemError) {
         self.onSubscribe = onSubscribe
         self.lineTimeoutNanoseconds = lineTimeoutNanoseconds
         self.socket = socket
+        self.closing = closing
         self.handler = handler
         self.onClose = onClose
         registration = try EventLoop.control.register(socket, interest: .read) { [weak self] in self?.ready($0) }
@@ -73,6 +77,7 @@ final class ControlConnection {
     static func refuse(_ socket: FileDescriptor, _ error: ControlError) {
         guard let line = try? RPCResponse(id: .null, outcome: .failure(error)).line() else { return }
         _ = try? unsafe line.withUnsafeBytes { try unsafe UnixSocket.send(socket, $0) }
+        UnixSocket.shutdown(socket)
     }
 
     private func ready(_ readiness: Readiness) {
@@ -93,7 +98,7 @@ final class ControlConnection {
         var chunk = [UInt8](repeating: 0, count: Self.chunkSize)
         do {
             let received = try unsafe chunk.withUnsafeMutableBytes {
-                try unsafe UnixSocket.receive(socket, into: $0, maximumDescriptors: 0)
+                try unsafe UnixSocket.receive(socket, into: $0, maximumDescriptors: 0, closing: closing)
             }
             guard let received else { return }
             lastActive = MonotonicClock.now()

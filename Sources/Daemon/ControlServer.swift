@@ -13,12 +13,16 @@ final class ControlServer {
     nonisolated static let connectionCountMax = 1024
     /// How long to wait with accepting when the process has no descriptor left.
     nonisolated static let retryNanoseconds: UInt64 = 1_000_000_000
+    /// How long to wait for the descriptor of a connection that was closed to make room.
+    nonisolated static let closingNanoseconds: UInt64 = 2_000_000
 
     /// Answers a request; called on the control thread, one call at a time per connection.
     typealias Handler = @ControlActor (RPCRequest) async -> Result<JSONValue, ControlError>
 
     let path: String
     private let listener: FileDescriptor
+    /// Closes connections and what comes over them.
+    private let closing = ClosingQueue()
     private let access: ControlAccess
     private let handler: Handler
     private let events: EventStream
@@ -44,7 +48,7 @@ final class ControlServer {
         self.handler = handler
         do {
             listener = try UnixSocket.listen(
-                path: path, mode: access.mode, group: access.groupName, backlog: Int32(Self.connectionCountMax))
+                path: path, mode: access.mode, group: access.groupName, backlog: Int32(Self.connectionCountMax), closing: closing)
         } catch {
             throw Self.refusal(error, path: path)
         }
@@ -75,20 +79,22 @@ final class ControlServer {
     }
 
     private func accept() {
+        if closing.isFull { return pause(nanoseconds: Self.retryNanoseconds) }
         do {
             // One at a time: while more wait the listener stays readable, and other descriptors get their turn in between.
-            guard let socket = try UnixSocket.accept(listener) else { return }
+            guard let socket = try UnixSocket.accept(listener, closing: closing) else { return }
             admit(socket)
         } catch {
             // No descriptor is left: the connection that waits would be reported again at once and for ever.
             log.warning("a control connection cannot be accepted: \(error)")
-            if dropOldest() == nil { pause() }
+            // The one that goes is closed soon, not at once.
+            pause(nanoseconds: dropOldest() == nil ? Self.retryNanoseconds : Self.closingNanoseconds)
         }
     }
 
-    private func pause() {
+    private func pause(nanoseconds: UInt64) {
         try? registration?.setInterest([])
-        EventLoop.control.after(nanoseconds: Self.retryNanoseconds) { [weak self] in try? self?.registration?.setInterest(.read) }
+        EventLoop.control.after(nanoseconds: nanoseconds) { [weak self] in try? self?.registration?.setInterest(.read) }
     }
 
     private func admit(_ socket: FileDescriptor) {
@@ -104,7 +110,7 @@ final class ControlServer {
         }
         do {
             let connection = try ControlConnection(
-                socket: socket, lineTimeoutNanoseconds: lineTimeoutNanoseconds, handler: handler,
+                socket: socket, lineTimeoutNanoseconds: lineTimeoutNanoseconds, closing: closing, handler: handler,
                 onSubscribe: { [weak self] in self?.events.add($0, export: $1) },
                 onClose: { [weak self] in
                     self?.connections[$0] = nil

@@ -5,20 +5,24 @@ import Glibc
 public final class FileDescriptor: Sendable {
     /// The descriptor's number; valid as long as this object is referenced.
     public let rawValue: Int32
+    /// Who closes it, where that may wait.
+    private let closing: ClosingQueue?
 
-    /// Takes over `raw`, which nobody else may close from now on.
-    public init(owning raw: Int32) {
+    /// Takes over `raw`, which nobody else may close from now on. With `closing` it is closed there, soon, rather than by whoever lets go of
+    /// the last reference: for descriptors that came from a peer.
+    public init(owning raw: Int32, closing: ClosingQueue? = nil) {
         precondition(raw >= 0, "a file descriptor is not negative")
         rawValue = raw
+        self.closing = closing
     }
 
     deinit {
-        _ = clinux_close(rawValue)
+        if let closing { closing.close(rawValue) } else { _ = clinux_close(rawValue) }
     }
 
     /// Another descriptor of the same open file, close-on-exec.
     public func duplicate() throws(SystemError) -> FileDescriptor {
-        FileDescriptor(owning: try SystemError.check(clinux_dup(rawValue), "duplicate descriptor \(rawValue)"))
+        FileDescriptor(owning: try SystemError.check(clinux_dup(rawValue), "duplicate descriptor \(rawValue)"), closing: closing)
     }
 
     /// Opens `path` with the flags of open(2); close-on-exec is always set. May wait for a disk.

@@ -31,9 +31,10 @@ extension UnixSocket {
     /// Listens at `path` with exactly the permission bits `mode`, owned by `group` (a name or a number) where given; nobody can connect
     /// before both are set.
     ///
-    /// A socket at `path` on which nobody listens is a dead process's and is replaced. Everything else there is refused and kept.
+    /// A socket at `path` on which nobody listens is a dead process's and is replaced. Everything else there is refused and kept. Closing the
+    /// socket closes what waits in it, connections and what they were sent, hence `closing`.
     public static func listen(
-        path: String, mode: UInt32 = 0o600, group: String? = nil, backlog: Int32 = 128
+        path: String, mode: UInt32 = 0o600, group: String? = nil, backlog: Int32 = 128, closing: ClosingQueue? = nil
     ) throws(UnixListenerError) -> FileDescriptor {
         guard path.utf8.count <= pathLengthMax else { throw .pathTooLong(path: path) }
         let groupNumber = try group.map { name throws(UnixListenerError) in try number(ofGroup: name) }
@@ -42,7 +43,7 @@ extension UnixSocket {
             // listens holds the folder's lock. It is advisory, so a foreign holder delays us for a moment only.
             let folder = try FileDescriptor.open(parent(of: path), flags: O_RDONLY | O_DIRECTORY)
             waitForLock(folder)
-            let socket = FileDescriptor(owning: try SystemError.check(clinux_socket_unix(1), "create a socket"))
+            let socket = FileDescriptor(owning: try SystemError.check(clinux_socket_unix(1), "create a socket"), closing: closing)
             try removeStale(path)
             // The socket's own mode limits that of its file from the first instant; the umask limits it further until chmod.
             try SystemError.check(clinux_fchmod(socket.rawValue, 0), "set the mode of a socket")

@@ -49,11 +49,12 @@ public enum UnixSocket {
         return (FileDescriptor(owning: first), FileDescriptor(owning: second))
     }
 
-    /// The next waiting connection, non-blocking; nil when none waits or when it is gone already.
-    public static func accept(_ listener: FileDescriptor) throws(SystemError) -> FileDescriptor? {
+    /// The next waiting connection, non-blocking; nil when none waits or when it is gone already. Closing it closes what it was sent and did
+    /// not receive, hence `closing`.
+    public static func accept(_ listener: FileDescriptor, closing: ClosingQueue? = nil) throws(SystemError) -> FileDescriptor? {
         let answer = clinux_accept(listener.rawValue)
         if answer == -EAGAIN || answer == -ECONNABORTED || answer == -EINTR { return nil }
-        return FileDescriptor(owning: try SystemError.check(answer, "accept a connection"))
+        return FileDescriptor(owning: try SystemError.check(answer, "accept a connection"), closing: closing)
     }
 
     /// Who is connected to `socket`.
@@ -84,20 +85,24 @@ public enum UnixSocket {
         return Int(try SystemError.check(answer, "send"))
     }
 
-    /// Receives what is there, up to the buffer's size and `maximumDescriptors`; nil when nothing is there now.
+    /// Receives what is there, up to the buffer's size and `maximumDescriptors`; nil when nothing is there now. `closing` closes the
+    /// descriptors, those over the maximum too.
     public static func receive(
-        _ socket: FileDescriptor, into buffer: UnsafeMutableRawBufferPointer, maximumDescriptors: Int = descriptorCountMax
+        _ socket: FileDescriptor, into buffer: UnsafeMutableRawBufferPointer, maximumDescriptors: Int = descriptorCountMax,
+        closing: ClosingQueue? = nil
     ) throws(SystemError) -> Received? {
         guard let base = buffer.baseAddress, buffer.count > 0 else { throw SystemError("receive", errno: EINVAL) }
         var answer: Int64 = 0
         var lost: Int32 = 0
+        // All are received, however few are wanted: what recvmsg(2) has no room for it closes by itself, and may wait.
         let descriptors = unsafe withUnsafeTemporaryAllocation(of: Int32.self, capacity: descriptorCountMax) { raw in
-            var count = min(maximumDescriptors, descriptorCountMax)
+            var count = 0
             answer = unsafe clinux_receive(socket.rawValue, base, buffer.count, raw.baseAddress!, &count, &lost)
-            return unsafe raw[..<(answer >= 0 ? count : 0)].map { FileDescriptor(owning: $0) }
+            return unsafe raw[..<count].map { FileDescriptor(owning: $0, closing: closing) }
         }
         if answer == -Int64(EAGAIN) { return nil }
         return Received(
-            byteCount: Int(try SystemError.check(answer, "receive")), descriptors: descriptors, lostDescriptors: lost != 0)
+            byteCount: Int(try SystemError.check(answer, "receive")), descriptors: Array(descriptors.prefix(maximumDescriptors)),
+            lostDescriptors: lost != 0 || descriptors.count > maximumDescriptors)
     }
 }

@@ -40,5 +40,6 @@ import VhostUser
             refusal?.description.hasPrefix("memory from a file on fuse, which may not answer") == true, "\(String(describing: refusal))")
         #expect(throws: Refusal.self) { try host.checkNotifier(file) }
         #expect(throws: Refusal.self) { try host.checkSocket(file) }
+        #expect(throws: Refusal.self) { try host.checkChannel(file) }
     }
 }

@@ -44,11 +44,13 @@ import Virtio
 
     /// Runs `body`, which sends so many messages of the kind that is tried, some times to warm up, then until `messageCount` have been sent,
     /// and compares. Allocators keep a little for themselves.
-    static func expectFlat(messages: Int, _ body: () throws -> Void) throws {
+    static func expectFlat(messages: Int, closing: ClosingQueue? = nil, _ body: () throws -> Void) throws {
         for _ in 0..<500 { try body() }
+        settle(closing)
         let before = try Usage.now()
         precondition(before.descriptorCount > 3 && before.mappingCount > 3 && before.residentPageCount > 100, "/proc can be read")
         for _ in 0..<(messageCount + messages - 1) / messages { try body() }
+        settle(closing)
         let after = try Usage.now()
         precondition(after.descriptorCount == before.descriptorCount, "descriptors: \(before) became \(after)")
         precondition(after.mappingCount <= before.mappingCount + 8, "mappings: \(before) became \(after)")
@@ -56,9 +58,14 @@ import Virtio
         precondition(after.residentPageCount <= before.residentPageCount + 1024, "pages: \(before) became \(after)")
     }
 
+    /// Descriptors that are closed on a thread of their own are closed soon.
+    private static func settle(_ closing: ClosingQueue?) {
+        for _ in 0..<10_000 where (closing?.count ?? 0) > 0 { usleep(1000) }
+    }
+
     /// A server whose session has everything negotiated and the real host behind it.
-    static func server() throws -> TestServer {
-        let server = try TestServer(host: LinuxSessionHost())
+    static func server(closing: ClosingQueue? = nil) throws -> TestServer {
+        let server = try TestServer(host: LinuxSessionHost(), closing: closing)
         try server.negotiate()
         return server
     }
@@ -99,6 +106,28 @@ import Virtio
             let many = Array(repeating: try EventFD().descriptor, count: 253)
             // The descriptors are what counts here: 253 of them each time.
             try LeakTests.expectFlat(messages: 25) { try LeakTests.deliver(server, [Message(.setVringKick, .u64(0), descriptors: many)]) }
+        }
+    }
+
+    @Test("The same where descriptors are closed on a thread of their own, and never many of them wait for it")
+    func closedElsewhere() async {
+        await #expect(processExitsWith: .success) {
+            let closing = ClosingQueue()
+            let server = try LeakTests.server(closing: closing)
+            let event = try EventFD().descriptor
+            let messages = [
+                Message(.getFeatures, descriptors: [event, event]), Message(.setVringKick, .u64(1), descriptors: [event]),
+                Message(.setOwner, descriptors: Array(repeating: event, count: 33)),
+            ]
+            try LeakTests.expectFlat(messages: 3, closing: closing) {
+                for message in messages { try server.front.send(message) }
+                // While the queue is full nothing is read.
+                repeat { server.pump() } while closing.isFull
+                while try server.front.receive() != nil {}
+                precondition(closing.count < ClosingQueue.countMax + 64, "\(closing.count) descriptors wait to be closed")
+                precondition(server.closure == nil, "the session goes on: \(String(describing: server.closure))")
+                server.forgetEvents()
+            }
         }
     }
 

@@ -9,11 +9,11 @@ final class TestServer {
     private(set) var connection: SessionConnection!
     private(set) var events: [SessionConnection.Event] = []
 
-    init(device: TestDevice = TestDevice(), host: any SessionHost = TestHost()) throws {
+    init(device: TestDevice = TestDevice(), host: any SessionHost = TestHost(), closing: ClosingQueue? = nil) throws {
         let (here, there) = try UnixSocket.pair()
         self.device = device
         front = MessageConnection(there, receiving: .replies)
-        connection = SessionConnection(here, device: device, host: host) { [unowned self] in events.append($0) }
+        connection = SessionConnection(here, device: device, host: host, closing: closing) { [unowned self] in events.append($0) }
     }
 
     func pump(hungUp: Bool = false) { connection.mainSocketIsReady(canRead: true, canWrite: true, isHungUp: hungUp) }

@@ -31,6 +31,6 @@ int clinux_is_listening(int fd);
 /// Sends up to `size` bytes, the descriptors with the first of them. Returns the bytes sent, or -errno.
 int64_t clinux_send(int fd, const void *bytes, size_t size, const int *descriptors, size_t count);
 
-/// Receives up to `size` bytes without waiting. *count holds the descriptors that fit going in and those stored coming out;
-/// descriptors that do not fit are closed and *lost is set, as it is when the kernel cut the control data.
+/// Receives up to `size` bytes without waiting, and stores at most CLINUX_DESCRIPTORS_MAX descriptors, *count of them. *lost is set when the
+/// kernel cut the control data: the process may open no more.
 int64_t clinux_receive(int fd, void *bytes, size_t size, int *descriptors, size_t *count, int *lost);

@@ -20,6 +20,7 @@ public final class MessageConnection {
     public let socket: FileDescriptor
     private let incoming: Incoming
     private let payloadByteCountMax: Int
+    private let closing: ClosingQueue?
 
     /// The message being received: its bytes so far, header included, and what came along.
     private var bytes: [UInt8] = []
@@ -34,11 +35,16 @@ public final class MessageConnection {
     }
     private var outgoing: [Outgoing] = []
 
-    /// Takes over a connected, non-blocking socket.
-    public init(_ socket: FileDescriptor, receiving incoming: Incoming, payloadByteCountMax: Int = MessageLimits.payloadByteCountMax) {
+    /// Takes over a connected, non-blocking socket. Descriptors that come over it are closed by `closing`, where one is given, or by whoever
+    /// lets go of them, who may have to wait then.
+    public init(
+        _ socket: FileDescriptor, receiving incoming: Incoming, payloadByteCountMax: Int = MessageLimits.payloadByteCountMax,
+        closing: ClosingQueue? = nil
+    ) {
         self.socket = socket
         self.incoming = incoming
         self.payloadByteCountMax = payloadByteCountMax
+        self.closing = closing
     }
 
     /// Whether messages wait to be sent: wait for the socket to become writable, then `flush`.
@@ -84,7 +90,7 @@ public final class MessageConnection {
             // The buffer lives for the call only, and the socket writes no more than its size.
             var span = chunk.mutableSpan
             let received = try unsafe span.withUnsafeMutableBytes { buffer throws(SystemError) in
-                try unsafe UnixSocket.receive(socket, into: buffer, maximumDescriptors: room)
+                try unsafe UnixSocket.receive(socket, into: buffer, maximumDescriptors: room, closing: closing)
             }
             bytes.append(contentsOf: chunk.prefix(received?.byteCount ?? 0))
             return received

@@ -34,13 +34,17 @@ public final class SessionConnection {
     private var isClosed = false
     /// Readiness is being handled: interest is told at its end, not at each step.
     private var isBusy = false
+    private let closing: ClosingQueue?
+    private var saidClosingIsSlow = false
 
-    /// Takes over a connected, non-blocking socket. Watch it for reading from now on.
+    /// Takes over a connected, non-blocking socket. Watch it for reading from now on. `closing` closes the descriptors that come over it; while
+    /// it is full no message is read.
     public init(
         _ socket: FileDescriptor, device: any SessionDevice, host: any SessionHost = LinuxSessionHost(),
-        limits: SessionLimits = SessionLimits(), onEvent: @escaping (Event) -> Void
+        limits: SessionLimits = SessionLimits(), closing: ClosingQueue? = nil, onEvent: @escaping (Event) -> Void
     ) {
-        connection = MessageConnection(socket, receiving: .requests)
+        connection = MessageConnection(socket, receiving: .requests, closing: closing)
+        self.closing = closing
         self.onEvent = onEvent
         session = Session(device: device, host: host, limits: limits) { [weak self] output in self?.handle(output) }
     }
@@ -92,6 +96,9 @@ public final class SessionConnection {
         }
     }
 
+    /// There is room again in the queue that closes descriptors.
+    public func closingHasRoom() { tellInterest() }
+
     /// The data path signalled a ring's call descriptor of a `callDescriptor` event.
     public func callDescriptorIsReady(_ ring: Int) {
         guard !isClosed else { return }
@@ -120,7 +127,7 @@ public final class SessionConnection {
             if connection.hasOutgoing { tellInterest() }
         case .ready: tellInterest()
         case .backendChannel(let socket):
-            backendConnection = MessageConnection(socket, receiving: .replies)
+            backendConnection = MessageConnection(socket, receiving: .replies, closing: closing)
             toldBackendWrite = false
             onEvent(.backendSocket(socket))
         case .backendRequest(let message):
@@ -136,11 +143,20 @@ public final class SessionConnection {
         }
     }
 
-    /// No further request is read while an answer is pending, or while the peer does not take those it has.
-    private var wantsRead: Bool { session.isReady && !connection.hasOutgoing }
+    /// No further request is read while an answer is pending, while the peer does not take those it has, or while too many of its descriptors
+    /// wait to be closed.
+    private var wantsRead: Bool { session.isReady && !connection.hasOutgoing && !isClosingFull }
+
+    private var isClosingFull: Bool { closing?.isFull ?? false }
 
     private func tellInterest() {
         guard !isClosed, !isBusy else { return }
+        if isClosingFull, !saidClosingIsSlow {
+            saidClosingIsSlow = true
+            let count = ClosingQueue.countMax
+            onEvent(
+                .notice(SessionNotice(.warning, "\(count) descriptors of the front-end's wait to be closed; no message is read meanwhile")))
+        }
         let wanted = (read: wantsRead, write: connection.hasOutgoing)
         if wanted != toldInterest {
             toldInterest = wanted

@@ -170,11 +170,13 @@ public final class LinuxSessionHost: SessionHost {
         }
     }
 
-    /// A file could be written too, but writing one may wait for a disk.
+    /// A file could be written too, but writing one may wait for a disk, and asking what it is for its file system.
     public func checkChannel(_ descriptor: FileDescriptor) throws(Refusal) {
-        let kind = try refuse(.descriptors) { () throws(SystemError) in try descriptor.status().kind }
-        guard kind == .pipe || kind == .socket else {
-            throw Refusal(.descriptors, "a device state goes through a pipe or a socket, not a \(kind.rawValue)")
+        let needed = "a device's state goes through a pipe or a socket"
+        switch descriptor.nature {
+        case .pipe, .socket: break
+        case .unknown: try require(descriptor, [.pipe, .socket], "is no channel; \(needed)")
+        case let nature: throw Refusal(.descriptors, "\(Self.name(nature)) is no channel; \(needed)")
         }
         try refuse(.descriptors) { () throws(SystemError) in try descriptor.setNonBlocking(true) }
     }
