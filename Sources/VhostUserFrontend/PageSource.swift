@@ -82,6 +82,10 @@ public final class PageSource: @unchecked Sendable {
     /// Times that the back-end waited for a page.
     public var faultCount: Int { faults.load(ordering: .relaxed) }
 
+    /// How many pages the back-end waits for. While it is kept from them (``suppliesBackend``) it is not one of those that it had asked for
+    /// before, and got.
+    public var waitingCount: Int { state.withLock { $0.wanted.count } }
+
     /// Whether the back-end gets the pages that it waits for; what it is kept from it gets when this is true again. The driver gets its own.
     public var suppliesBackend: Bool {
         get { supplies.load(ordering: .relaxed) }
@@ -146,8 +150,9 @@ public final class PageSource: @unchecked Sendable {
             guard let place = Self.place(of: address, backend.addresses, contents.map(\.count)) else { continue }
             state.withLock { $0.wanted.append(place) }
         }
-        guard suppliesBackend else { return }
+        // Asked under the lock: who has turned it off and then sees a page in the list knows that it stays there.
         let wanted = state.withLock { state in
+            guard suppliesBackend else { return [(region: Int, page: Int)]() }
             defer { state.wanted = [] }
             return state.wanted
         }
@@ -166,6 +171,7 @@ public final class PageSource: @unchecked Sendable {
     private func supply(_ region: Int, _ page: Int) throws(SystemError) {
         try state.withLock { (state) throws(SystemError) in
             let offset = page * Self.pageSize
+            state.wanted.removeAll { $0 == (region, page) }
             if !state.isPresent[region][page] {
                 state.isPresent[region][page] = true
                 let target = unsafe UInt64(UInt(bitPattern: memory.mappings[region].base)) + UInt64(offset)

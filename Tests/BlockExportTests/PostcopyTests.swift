@@ -106,9 +106,10 @@ import Virtio
 
     static func disk(_ path: String) throws -> [UInt8] { try Array(Data(contentsOf: URL(fileURLWithPath: path))) }
 
+    /// Waits until the back-end waits for a page that it is kept from.
     static func waitForFault(_ source: PageSource) {
-        for _ in 0..<5000 where source.faultCount == 0 { pause(milliseconds: 1) }
-        #expect(source.faultCount > 0)
+        for _ in 0..<20_000 where source.waitingCount == 0 { pause(milliseconds: 1) }
+        #expect(source.waitingCount > 0)
     }
 
     /// Why each queue of the export is where it is.

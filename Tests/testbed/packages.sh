@@ -7,10 +7,10 @@ build=(libaio-dev libc6-dev liburing-dev libnuma-dev pkg-config)
 # The guest: QEMU, what its initial RAM disk is made of, what fio is built with, and jq for fio's figures.
 demo=(qemu-system-x86 busybox-static cpio kmod e2fsprogs xz-utils zstd gcc make dpkg-dev debian-archive-keyring jq util-linux)
 # Peers and tools of the tests: qemu-storage-daemon 7.2, a C++ free build of blkio-bench, the scripts' lint, systemd-analyze, files that fail,
-# callgrind.
-test=(qemu-utils qemu-system-common shellcheck systemd procps python3 nbdkit libnbd-bin fuse3 valgrind binutils)
-# The benchmarks: fio for the bare file, and plots.
-bench=(fio python3-matplotlib)
+# callgrind; the host's own fio for a short run of the benchmarks.
+test=(qemu-utils qemu-system-common shellcheck systemd procps python3 nbdkit libnbd-bin fuse3 valgrind binutils fio)
+# The benchmarks' plots.
+bench=(python3-matplotlib)
 
 case ${1-} in
 build) wanted=("${build[@]}") ;;

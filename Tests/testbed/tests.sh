@@ -17,7 +17,7 @@ timeout --foreground 3000 swift test --skip-build --scratch-path .build/coverage
     status=$?
     # Suites run side by side and print much: what failed is said once more, then the runner's own closing line.
     printf '\nWhat failed (all of it is in %s):\n' "$log"
-    grep -a 'recorded an issue' "$log" || true
+    grep -a -A 15 'recorded an issue' "$log" | head -n 150 || true
     tail -n 1 "$log"
     exit "$status"
 }

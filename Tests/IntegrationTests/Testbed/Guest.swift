@@ -146,7 +146,7 @@ struct Guest: Sendable {
         while true {
             let line: String
             do {
-                line = try await shell.line(limit: limit)
+                line = try await nextLine(limit)
             } catch {
                 throw TestbedError("in the guest: \(script): \(error); so far:\n\(lines.joined(separator: "\n"))")
             }
@@ -158,6 +158,19 @@ struct Guest: Sendable {
                 return Outcome(status: status, output: lines.joined(separator: "\n").trimmingCharacters(in: .whitespacesAndNewlines))
             }
             lines.append(line)
+        }
+    }
+
+    /// What the guest says next. While it says nothing it gets an empty line now and then: the end of the last command may have been lost,
+    /// or the interrupt that told of it.
+    private func nextLine(_ limit: Duration) async throws -> String {
+        let deadline = ContinuousClock.now + limit
+        while true {
+            do {
+                return try await shell.line(limit: min(.seconds(10), ContinuousClock.now.duration(to: deadline)))
+            } catch  where ContinuousClock.now < deadline && shell.isOpen {
+                try shell.send("")
+            }
         }
     }
 

@@ -1,10 +1,12 @@
 import Foundation
+import Synchronization
 
 /// A connection to a Unix socket on which lines go both ways: a guest's serial port, QEMU's monitor, a control socket. Reading blocks a thread of its own, never the tests' pool.
 final class LineSocket: @unchecked Sendable {  // the buffer is touched on `queue` alone
     private let descriptor: Int32
     private let queue = DispatchQueue(label: "line socket")
     private var buffer: [UInt8] = []
+    private let hasEnded = Atomic(false)
 
     /// Connects as soon as somebody listens at `path`.
     init(path: String, limit: Duration = .seconds(20)) async throws {
@@ -28,6 +30,9 @@ final class LineSocket: @unchecked Sendable {  // the buffer is touched on `queu
     }
 
     deinit { close(descriptor) }
+
+    /// Whether the other side may still say something.
+    var isOpen: Bool { !hasEnded.load(ordering: .relaxed) }
 
     func send(_ line: String) throws {
         var rest = Array((line + "\n").utf8)[...]
@@ -62,6 +67,7 @@ final class LineSocket: @unchecked Sendable {  // the buffer is touched on `queu
             // The array is as large as the length says.
             let count = unsafe chunk.withUnsafeMutableBytes { unsafe read(descriptor, $0.baseAddress, $0.count) }
             guard count > 0 else {
+                hasEnded.store(true, ordering: .relaxed)
                 throw TestbedError("the other side has closed the connection; so far: \(String(decoding: buffer, as: UTF8.self))")
             }
             buffer += chunk[..<count]

@@ -76,7 +76,12 @@ enum Program {
             try await reading
             return outcome
         }
-        return try ended.closureResult.get()
+        do { return try ended.closureResult.get() } catch {
+            let status = status(ended.terminationStatus)
+            // Otherwise it ended when it was asked to.
+            guard status != 0, status != -SIGTERM else { throw error }
+            throw TestbedError(error, "\(name) ended", status < 0 ? "by signal \(-status)" : "with exit status \(status)")
+        }
     }
 
     private static func status(_ termination: TerminationStatus) -> Int32 {
