@@ -15,12 +15,12 @@ enum QEMU: String, CaseIterable, CustomTestStringConvertible {
         }
     }
 
-    /// How this QEMU emulates several processors. With a thread for each, QEMU 10.0 races with its own changes of the memory map when a
-    /// guest has many devices: it dies of `iotlb_to_section: Assertion ... failed`, or a processor loses its timer for ever.
-    var accelerator: String {
+    /// How this QEMU emulates several processors. With a thread for each, QEMU races with its own changes of the memory map when a guest has
+    /// many devices: 10.0 dies of `iotlb_to_section: Assertion ... failed`, or a processor loses its timer for ever, and 7.2 has died too.
+    func accelerator(disks: Int) -> String {
         switch self {
-        case .debian12: "tcg,thread=multi"
-        case .debian13: "tcg,thread=single"
+        case .debian12 where disks < 10: "tcg,thread=multi"
+        case .debian12, .debian13: "tcg,thread=single"
         }
     }
 
@@ -77,6 +77,9 @@ struct Guest: Sendable {
         var processors = 4
         /// In MiB.
         var memory = 512
+        /// On top of that, in KiB.
+        var moreMemory = 0
+        var memorySize: String { "\(memory << 10 + moreMemory)K" }
         var disks: [GuestDisk] = []
         var extraArguments: [String] = []
         var extraKernelArguments = ""
@@ -89,7 +92,7 @@ struct Guest: Sendable {
         var extraRamdisks: [String] = []
         /// Whether the guest's memory is one shared file; a guest with NUMA nodes brings its own.
         var memoryArguments: [String] {
-            ["-object", "memory-backend-memfd,id=mem,size=\(memory)M,share=on", "-machine", "memory-backend=mem"]
+            ["-object", "memory-backend-memfd,id=mem,size=\(memorySize),share=on", "-machine", "memory-backend=mem"]
         }
         var ownMemoryArguments: [String]?
     }
@@ -119,9 +122,10 @@ struct Guest: Sendable {
         let ramdisk = folder + "/ramdisk"
         try await Program.succeed("sh", ["-c", "cat \"$@\" >\(ramdisk)", "sh", Places.ramdisk] + configuration.extraRamdisks)
         let fixed = [
-            "-machine", configuration.machine, "-accel", configuration.qemu.accelerator, "-cpu", configuration.processor,
+            "-machine", configuration.machine, "-accel", configuration.qemu.accelerator(disks: configuration.disks.count), "-cpu",
+            configuration.processor,
             "-smp", "\(configuration.processors)",
-            "-m", "\(configuration.memory)M,slots=4,maxmem=4G", "-nodefaults", "-no-user-config", "-display", "none",
+            "-m", "\(configuration.memorySize),slots=4,maxmem=4G", "-nodefaults", "-no-user-config", "-display", "none",
             "-serial", "file:\(folder)/console", "-chardev", "socket,id=shell,path=\(folder)/shell,server=on,wait=off", "-serial",
             "chardev:shell",
             "-qmp", "unix:\(folder)/monitor,server=on,wait=off", "-kernel", Places.kernel, "-initrd", ramdisk,
@@ -148,7 +152,8 @@ struct Guest: Sendable {
             do {
                 line = try await nextLine(limit)
             } catch {
-                throw TestbedError("in the guest: \(script): \(error); so far:\n\(lines.joined(separator: "\n"))")
+                let said = TestbedError("in the guest: \(script): \(error); so far:\n\(lines.joined(separator: "\n"))")
+                throw TestbedError(said, "its processors and its disks' rings", await picture())
             }
             if line == "@again" {
                 try shell.send(command)
