@@ -25,14 +25,14 @@ struct BackingLock: Sendable {
     ) throws(BackingError) -> BackingLock {
         let deadline = MonotonicClock.now() + dyingHolderSeconds * 1_000_000_000
         var status = clinux_lock_whole(descriptor.rawValue, isReadOnly ? 0 : 1)
-        var holder: String?
+        var holder: LockHolder?
         var attempt = 0
         while status == -EAGAIN || status == -EACCES {
             attempt += 1
             let isOver = MonotonicClock.now() >= deadline
             // The look through /proc costs far more than the attempt: at the first, second, fourth, eighth... and at the last.
-            if isOver || attempt & (attempt - 1) == 0 { holder = LockHolder.find(descriptor) }
-            if holder != nil || isOver { break }
+            if isOver || attempt & (attempt - 1) == 0 { holder = LockHolder.find(descriptor, forWriting: !isReadOnly) }
+            if holder?.isProcess == true || isOver { break }
             usleep(1000)
             status = clinux_lock_whole(descriptor.rawValue, isReadOnly ? 0 : 1)
         }
@@ -46,21 +46,22 @@ struct BackingLock: Sendable {
     ) throws(BackingError) -> BackingLock {
         let status = clinux_lock_whole(descriptor.rawValue, isReadOnly ? 0 : 1)
         let isBusy = status == -EAGAIN || status == -EACCES
-        let holder = isBusy && namesHolder ? LockHolder.find(descriptor) : nil
+        let holder = isBusy && namesHolder ? LockHolder.find(descriptor, forWriting: !isReadOnly) : nil
         return try finish(status, holder: holder, descriptor, path: path, isReadOnly: isReadOnly, isBlockDevice: isBlockDevice)
     }
 
     /// What follows an attempt that ended with `status`.
     private static func finish(
-        _ status: Int32, holder: String?, _ descriptor: FileDescriptor, path: String, isReadOnly: Bool, isBlockDevice: Bool
+        _ status: Int32, holder: LockHolder?, _ descriptor: FileDescriptor, path: String, isReadOnly: Bool, isBlockDevice: Bool
     ) throws(BackingError) -> BackingLock {
         switch -status {
         case 0: break
         case EAGAIN, EACCES:
-            let holder = holder.map { " by \($0)" } ?? ""
+            let seen = holder == .hidden ? "; 'vhublkctl export show' as root tells who it is" : ""
             throw BackingError(
-                .busy, path: path, "\(path) is in use\(holder)",
-                hint: isReadOnly ? "another process may write to it; stop that one first" : "stop the other user, or export it read-only",
+                .busy, path: path, "\(path) is in use\(holder?.text ?? "")",
+                hint: (isReadOnly ? "another process may write to it; stop that one first" : "stop the other user, or export it read-only")
+                    + seen,
                 cause: SystemError("lock \(path)", errno: status))
         case ENOLCK, EOPNOTSUPP, ENOSYS, EINVAL: break  // A file system without locks: nobody else can hold one either.
         default: throw BackingError(.system, path: path, "cannot lock \(path): \(SystemError("lock", errno: status).reason)")

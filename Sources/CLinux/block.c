@@ -88,6 +88,12 @@ int clinux_lock_whole(int fd, int exclusive) { return set_lock(fd, exclusive ? F
 
 int clinux_unlock_whole(int fd) { return set_lock(fd, F_UNLCK); }
 
+int clinux_lock_owner(int fd, int exclusive) {
+    struct flock lock = {.l_type = exclusive ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 0};
+    if (fcntl(fd, F_OFD_GETLK, &lock) < 0) return -errno;
+    return lock.l_type != F_UNLCK && lock.l_pid > 0 ? (int)lock.l_pid : 0;
+}
+
 int clinux_kernel_version(void) {
     struct utsname name;
     int major = 0;

@@ -45,12 +45,25 @@ enum ExportText {
         }
         if !export.backingStats.texts.isEmpty { rows.append(("backing saw", export.backingStats.texts.joined(separator: ", "))) }
         if export.backingLocked { rows.append(("lock", "held")) }
-        if let conflict = export.backingConflict { rows.append(("conflict", conflict)) }
+        if let conflict = export.backingConflict {
+            rows.append(("conflict", conflict))
+            if let holder = holder(ofBackingOf: export) { rows.append(("lock now", holder)) }
+        }
         if let node = export.node { rows.append(("NUMA node", "\(node)")) }
         if let frontend = export.frontend { rows += self.frontend(frontend) }
         let width = rows.map { $0.0.count }.max() ?? 0
         let text = rows.map { $0.0 + ":" + String(repeating: " ", count: width + 1 - $0.0.count) + $0.1 }.joined(separator: "\n")
         return export.queues.isEmpty ? text : text + "\n\n" + queues(export.queues)
+    }
+
+    /// Who has the backing now. This process looks by itself: it has the rights of whoever asks, where the daemon has given up those it needed.
+    private static func holder(ofBackingOf export: ExportInfo) -> String? {
+        guard let file = (try? FileStatus.atPath(export.backing, followsLinks: true)) ?? nil else { return nil }
+        switch LockHolder.find(file, forWriting: !export.readOnly) {
+        case .process(let number, let command): return "process \(number) (\(command))"
+        case .hidden: return "of a process that only root may look into: sudo vhublkctl export show \(export.name)"
+        case .elsewhere: return "of no process here"
+        }
     }
 
     /// What is pinned for the queues that have the least, and why it is not all.

@@ -9,6 +9,7 @@ extension CPUList: ExpressibleByArgument {
 
 extension EngineChoice: ExpressibleByArgument {}
 extension PollChoice: ExpressibleByArgument {}
+extension DirectIOChoice: ExpressibleByArgument {}
 extension LogLevel: ExpressibleByArgument {}
 
 extension ErrorChoice: ExpressibleByArgument {

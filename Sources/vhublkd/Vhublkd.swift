@@ -70,58 +70,17 @@ struct Vhublkd: ParsableCommand {
     @Flag(help: "Allow core files and debuggers, which show the data of guests.")
     var coreDumps = false
 
-    @Option(help: ArgumentHelp("Serve one export, on a socket made at this path.", valueName: "path"), completion: .file())
-    var socketPath: String?
-    @Option(
-        help: ArgumentHelp("Serve one export, on the listening or connected socket that was passed as this descriptor.", valueName: "n"))
-    var fd: Int32?
-    @Option(
-        help: ArgumentHelp("The file or block device of the one export, or null:SIZE.", valueName: "path|null:size"), completion: .file())
-    var blkFile: String?
-    @Flag(help: "The one export refuses writes.")
-    var readOnly = false
-    @Option(help: ArgumentHelp("Request queues of the one export, 1 to 256. (default: 1)", valueName: "n"))
-    var numQueues: Int?
-    @Option(help: ArgumentHelp("Its largest queue, a power of two from 2 to 32768. (default: 256)", valueName: "n"))
-    var queueSize: Int?
-    @Option(help: ArgumentHelp("Its serial number, 1 to 20 printable ASCII characters.", valueName: "s"))
-    var serial: String?
-    @Option(help: ArgumentHelp("Its logical block size: 512 or 4096. (default: the backing's own)", valueName: "bytes"))
-    var blockSize: Int?
-    @Option(help: "Its I/O engine. (default: auto)")
-    var engine: EngineChoice?
-    @Option(help: ArgumentHelp("How its pollers wait. (default: adaptive)", valueName: "mode"))
-    var poll: PollChoice?
-    @Option(help: ArgumentHelp("CPUs whose pollers run its queues, such as 0-3,6.", valueName: "list"))
-    var cpus: CPUList?
-    @Option(
-        help: ArgumentHelp(
-            "What happens to requests that its backing fails: the guest gets the error, or they wait and are tried again. (default: report)",
-            valueName: "report|hold[:seconds]"), completion: .list(["report", "hold"]))
-    var onError: ErrorChoice?
+    @OptionGroup(title: "Options for one export") var single: SingleExportOptions
     @Flag(help: "Print what this back-end can do as JSON and do nothing else.")
     var printCapabilities = false
-
-    private var isSingle: Bool { socketPath != nil || fd != nil || blkFile != nil }
 
     func validate() throws {
         if let drainTimeout, !(0...600).contains(drainTimeout) {
             throw ValidationError("--drain-timeout cannot be \(drainTimeout): give 0 to 600 seconds")
         }
         if backingFolder.contains("") { throw ValidationError("--backing-folder is empty: give a path") }
-        if isSingle {
-            guard blkFile != nil else { throw ValidationError("--blk-file is missing: what is to be served?") }
-            guard (socketPath != nil) != (fd != nil) else {
-                throw ValidationError("give one of --socket-path and --fd: where do front-ends connect?")
-            }
-            guard config == nil, stateDir == nil else {
-                throw ValidationError(
-                    "--config and --state-dir are for many exports: they do not go with --socket-path, --fd and --blk-file")
-            }
-        } else if readOnly || numQueues != nil || queueSize != nil || serial != nil || blockSize != nil || engine != nil || poll != nil
-            || cpus != nil || onError != nil
-        {
-            throw ValidationError("an option for a single export is given, but neither --socket-path nor --fd")
+        if single.areGiven, config != nil || stateDir != nil {
+            throw ValidationError("--config and --state-dir are for many exports: they do not go with --socket-path, --fd and --blk-file")
         }
         _ = try options()
     }
@@ -137,34 +96,11 @@ struct Vhublkd: ParsableCommand {
     }
 
     private func mode() throws -> DaemonOptions.Mode {
-        guard let blkFile else {
-            return .exports(configuration: config.map(Self.absolute), stateDirectory: stateDir.map(Self.absolute))
-        }
-        let socket = socketPath.map(Self.absolute)
-        var parameters = ExportParameters(
-            name: socket.map { DaemonOptions.exportName(ofSocket: $0) } ?? "fd\(fd ?? 0)",
-            backing: blkFile.hasPrefix("null:") ? blkFile : Self.absolute(blkFile), socket: socket, queues: numQueues, queueSize: queueSize,
-            engine: engine, readOnly: readOnly, serial: serial, blockSize: blockSize, poll: poll, cpus: cpus)
-        parameters.onError = onError
-        do {
-            _ = try ExportParameters(checking: try JSONText.value(of: parameters).object ?? [:])
-        } catch let error as ControlError {
-            throw ValidationError(Self.optionNames(error.description))
-        }
-        return .single(parameters, descriptor: fd)
+        try single.mode() ?? .exports(configuration: config.map(Self.absolute), stateDirectory: stateDir.map(Self.absolute))
     }
 
-    /// The words of `export.create` where this command line has others.
-    private static func optionNames(_ text: String) -> String {
-        let names = [
-            ("backing", "--blk-file"), ("socket", "--socket-path"), ("queue_size", "--queue-size"), ("queues", "--num-queues"),
-            ("block_size", "--block-size"), ("serial", "--serial"),
-        ]
-        guard let (word, option) = names.first(where: { text.hasPrefix($0.0 + " ") }) else { return text }
-        return option + text.dropFirst(word.count)
-    }
-
-    private static func absolute(_ path: String) -> String {
+    /// The daemon keeps paths as they are from the root on, whatever its folder is.
+    static func absolute(_ path: String) -> String {
         path.hasPrefix("/") || path.isEmpty ? path : FileManager.default.currentDirectoryPath + "/" + path
     }
 }

@@ -43,5 +43,9 @@ int clinux_block_secure_erase(int fd, uint64_t offset, uint64_t length);
 int clinux_lock_whole(int fd, int exclusive);
 int clinux_unlock_whole(int fd);
 
+/// The process that keeps us from such a lock, 0 where nobody does or the kernel does not know: a lock may belong to an open file, or to a
+/// process on another host.
+int clinux_lock_owner(int fd, int exclusive);
+
 /// The kernel's version as major * 1000 + minor.
 int clinux_kernel_version(void);
