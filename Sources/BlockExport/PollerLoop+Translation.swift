@@ -11,6 +11,7 @@ extension PollerLoop {
     }
 
     /// The next chain waits for a translation, and the poller does not.
+    @inline(never)
     func park(_ queue: PolledQueue, _ miss: MemoryMiss) {
         queue.state = .parked
         cool(queue)

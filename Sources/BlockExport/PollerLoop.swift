@@ -213,6 +213,8 @@ final class PollerLoop {
         if !draining.isEmpty { finishDrained() }
     }
 
+    /// Takes a queue whose ring is broken off the hot list. Apart: what it does to the queues would be prepared for in each turn.
+    @inline(never)
     func fail(_ queue: PolledQueue, _ reason: String) {
         queue.state = .failed
         cool(queue)

@@ -5,9 +5,9 @@ package import Virtio
 
 /// A queue on its poller: owns what its ``QueueCore`` points to, and changes it between two batches.
 @safe
-package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueue {
+package class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueue {
     // unsafe: allocated here, initialised once, freed in deinit; only this object and the poller's thread use it.
-    private let core: UnsafeMutablePointer<QueueCore<Ring, Channel>>
+    fileprivate let core: UnsafeMutablePointer<QueueCore<Ring, Channel>>
     private let completions: UnsafeMutablePointer<IOCompletionList>
     private let channel: Channel
     private let setup: QueueSetup
@@ -21,7 +21,7 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
     private var published = IOChannelCounters()
     private let gauges: PollerGauges
 
-    package init(
+    package required init(
         setup: QueueSetup, channel: Channel, held: HeldRequests? = nil, node: Int?, gauges: PollerGauges = PollerGauges(),
         scheduleNotification: @escaping (UInt64) -> Void = { _ in }
     ) throws {
@@ -72,27 +72,11 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
         unsafe completions.deallocate()
     }
 
-    // Methods of a generic class are compiled once for all its types; these two have a straight-line version for each pair (SE-0460).
-
-    @specialized(where Ring == SplitVirtqueue, Channel == URingChannel)
-    @specialized(where Ring == SplitVirtqueue, Channel == AIOChannel)
-    @specialized(where Ring == SplitVirtqueue, Channel == NullChannel)
-    @specialized(where Ring == PackedVirtqueue, Channel == URingChannel)
-    @specialized(where Ring == PackedVirtqueue, Channel == AIOChannel)
-    @specialized(where Ring == PackedVirtqueue, Channel == NullChannel)
+    // Both again in the subclasses below, where they are straight lines.
     package override func take() -> Take { unsafe core.pointee.take() }
+    package override func complete() -> Int { isWatched ? completeWatched() : unsafe core.pointee.complete(isWatched: false) }
 
-    @specialized(where Ring == SplitVirtqueue, Channel == URingChannel)
-    @specialized(where Ring == SplitVirtqueue, Channel == AIOChannel)
-    @specialized(where Ring == SplitVirtqueue, Channel == NullChannel)
-    @specialized(where Ring == PackedVirtqueue, Channel == URingChannel)
-    @specialized(where Ring == PackedVirtqueue, Channel == AIOChannel)
-    @specialized(where Ring == PackedVirtqueue, Channel == NullChannel)
-    package override func complete() -> Int {
-        if isWatched { return completeWatched() }
-        return unsafe core.pointee.complete(isWatched: false)
-    }
-
+    // A method of a generic class is compiled once for all its types; this one has a version for each pair besides (SE-0460).
     @specialized(where Ring == SplitVirtqueue, Channel == URingChannel)
     @specialized(where Ring == SplitVirtqueue, Channel == AIOChannel)
     @specialized(where Ring == SplitVirtqueue, Channel == NullChannel)
@@ -100,7 +84,7 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
     @specialized(where Ring == PackedVirtqueue, Channel == AIOChannel)
     @specialized(where Ring == PackedVirtqueue, Channel == NullChannel)
     @inline(never)
-    private func completeWatched() -> Int {
+    fileprivate func completeWatched() -> Int {
         // A ring in memory whose pages never came ends without a trace in it.
         if unsafe state == .abandoned || core.pointee.isWithdrawn { return unsafe core.pointee.discard() }
         let done = unsafe core.pointee.completeWatched()
@@ -236,4 +220,37 @@ package final class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueu
         if let log = unsafe core.pointee.log { replaceLog(log.ring) }
         return nil
     }
+}
+
+// The queues of a daemon. A method of a generic class asks at each call which types it is for, which takes longer than an empty ring to look
+// at; those of these classes know.
+
+final class SplitNullQueue: QueueRunner<SplitVirtqueue, NullChannel> {
+    override func take() -> Take { unsafe core.pointee.take() }
+    override func complete() -> Int { isWatched ? completeWatched() : unsafe core.pointee.complete(isWatched: false) }
+}
+
+final class PackedNullQueue: QueueRunner<PackedVirtqueue, NullChannel> {
+    override func take() -> Take { unsafe core.pointee.take() }
+    override func complete() -> Int { isWatched ? completeWatched() : unsafe core.pointee.complete(isWatched: false) }
+}
+
+final class SplitURingQueue: QueueRunner<SplitVirtqueue, URingChannel> {
+    override func take() -> Take { unsafe core.pointee.take() }
+    override func complete() -> Int { isWatched ? completeWatched() : unsafe core.pointee.complete(isWatched: false) }
+}
+
+final class PackedURingQueue: QueueRunner<PackedVirtqueue, URingChannel> {
+    override func take() -> Take { unsafe core.pointee.take() }
+    override func complete() -> Int { isWatched ? completeWatched() : unsafe core.pointee.complete(isWatched: false) }
+}
+
+final class SplitAIOQueue: QueueRunner<SplitVirtqueue, AIOChannel> {
+    override func take() -> Take { unsafe core.pointee.take() }
+    override func complete() -> Int { isWatched ? completeWatched() : unsafe core.pointee.complete(isWatched: false) }
+}
+
+final class PackedAIOQueue: QueueRunner<PackedVirtqueue, AIOChannel> {
+    override func take() -> Take { unsafe core.pointee.take() }
+    override func complete() -> Int { isWatched ? completeWatched() : unsafe core.pointee.complete(isWatched: false) }
 }

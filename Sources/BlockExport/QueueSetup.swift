@@ -62,29 +62,31 @@ package struct QueueSetup: @unchecked Sendable {
 
     /// Makes the queue on the poller's thread, its memory on the poller's node.
     func makeQueue(on loop: PollerLoop) throws -> PolledQueue {
-        if ring.features.contains(.ringPacked) {
-            try makeQueue(PackedVirtqueue.self, on: loop)
-        } else {
-            try makeQueue(SplitVirtqueue.self, on: loop)
+        switch (disk.choice.engine, isPacked: ring.features.contains(.ringPacked)) {
+        case (.null, false): try make(SplitNullQueue.self, NullChannel(), on: loop)
+        case (.null, true): try make(PackedNullQueue.self, NullChannel(), on: loop)
+        case (.ioURing, false): try make(SplitURingQueue.self, uringChannel(on: loop), on: loop)
+        case (.ioURing, true): try make(PackedURingQueue.self, uringChannel(on: loop), on: loop)
+        case (.libaio, false): try make(SplitAIOQueue.self, aioChannel(on: loop), on: loop)
+        case (.libaio, true): try make(PackedAIOQueue.self, aioChannel(on: loop), on: loop)
         }
     }
 
-    private func makeQueue<Ring: Virtqueue>(_ format: Ring.Type, on loop: PollerLoop) throws -> PolledQueue {
-        let node = loop.poller.node
-        let gauges = loop.poller.gauges
-        let held = heldRequests(on: loop)
-        func queue<Channel: IOChannel>(_ channel: Channel) throws -> PolledQueue {
-            try QueueRunner<Ring, Channel>(
-                setup: self, channel: channel, held: held, node: node, gauges: gauges,
-                // The loop owns the queue.
-                scheduleNotification: { [unowned loop] in loop.scheduleNotification(at: $0) })
-        }
-        switch disk.choice.engine {
-        case .null: return try queue(NullChannel())
-        case .ioURing:
-            return try queue(URingChannel(engine: try loop.ioURing(isPolled: disk.choice.pollsCompletions), backing: disk.backing))
-        case .libaio: return try queue(AIOChannel(engine: try loop.libaio(), backing: disk.backing))
-        }
+    private func make<Ring, Channel, Queue: QueueRunner<Ring, Channel>>(
+        _ type: Queue.Type, _ channel: Channel, on loop: PollerLoop
+    ) throws -> PolledQueue {
+        try type.init(
+            setup: self, channel: channel, held: heldRequests(on: loop), node: loop.poller.node, gauges: loop.poller.gauges,
+            // The loop owns the queue.
+            scheduleNotification: { [unowned loop] in loop.scheduleNotification(at: $0) })
+    }
+
+    private func uringChannel(on loop: PollerLoop) throws -> URingChannel {
+        URingChannel(engine: try loop.ioURing(isPolled: disk.choice.pollsCompletions), backing: disk.backing)
+    }
+
+    private func aioChannel(on loop: PollerLoop) throws -> AIOChannel {
+        AIOChannel(engine: try loop.libaio(), backing: disk.backing)
     }
 
     /// Where failed requests wait; nil when they are reported.

@@ -52,13 +52,13 @@ calls() {
 }
 
 total() { awk '/^summary:/ { print $2 }' "$work/$1"; }
-# Looks at the ring, one a turn, and those of them that found something: the specialised methods of QueueRunner.
-turns() { calls "$1" 'QueueRunnerC4take.*Tg'; }
-busy_turns() { calls "$1" 'QueueRunnerC8complete.*Tg'; }
+# Looks at the ring, one a turn, and those of them that found something: the methods of the queues.
+turns() { calls "$1" 'NullQueueC4take'; }
+busy_turns() { calls "$1" 'NullQueueC8complete'; }
 idle_turns() { echo $(($(turns "$1") - $(busy_turns "$1"))); }
 # What touches reference counts and the heap, called from the data path.
 managed() {
-    calls "$1" '^(swift_retain|swift_release|swift_bridgeObjectRetain|swift_bridgeObjectRelease|swift_allocObject|malloc|free)$' 'QueueRunnerC(4take|8complete)'
+    calls "$1" '^(swift_retain|swift_release|swift_bridgeObjectRetain|swift_bridgeObjectRelease|swift_allocObject|malloc|free)$' 'NullQueueC(4take|8complete)'
 }
 
 # measure NAME [BENCH OPTION...]: prints the instructions per request; fails when one touches the heap.
