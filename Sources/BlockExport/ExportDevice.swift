@@ -165,15 +165,15 @@ final class ExportDevice: @ControlActor SessionDevice {
         }
     }
 
-    func replaceMemory(_ memory: GuestMemory, rings: [Int: RingAddresses], completion: @escaping () -> Void) {
+    func replaceMemory(_ memory: GuestMemory, rings: [Int: RingPlace], completion: @escaping () -> Void) {
         var pending = rings.count
         isAwaiting = memory.awaited != nil
         guard pending > 0 else { return completion() }
         let completion = HandedOver(completion)
-        for (index, addresses) in rings {
-            let areas = HandedOver(addresses)
+        for (index, place) in rings {
+            let place = HandedOver(place)
             queues[index].onPoller(
-                { loop, token in loop.replaceMemory(token, memory, areas.value) },
+                { loop, token in loop.replaceMemory(token, memory, place.value) },
                 completion: {
                     pending -= 1
                     guard pending == 0 else { return }

@@ -86,8 +86,8 @@ package class PolledQueue {
     package func arm() -> Bool { preconditionFailure("a subclass arms") }
     /// Tells the driver that no kick is needed.
     package func disarm() { preconditionFailure("a subclass disarms") }
-    /// Goes on with another memory table, in which the ring's areas are at other addresses; the reason when the ring cannot.
-    package func replaceMemory(_ memory: GuestMemory, _ addresses: RingAddresses) -> String? { preconditionFailure("a subclass replaces") }
+    /// Goes on with another memory table, in which the ring's areas are elsewhere; the reason when the ring cannot.
+    package func replaceMemory(_ memory: GuestMemory, _ place: RingPlace) -> String? { preconditionFailure("a subclass replaces") }
     /// Uses another call descriptor from now on and signals it once, so that no notification is lost in the swap.
     package func replaceCall(_ call: FileDescriptor?) { preconditionFailure("a subclass replaces") }
     /// Notes for the control thread what is not noted per request: since when the oldest request waits, and what happened on the channel.

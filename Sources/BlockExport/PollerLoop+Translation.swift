@@ -1,11 +1,12 @@
+internal import VhostUser
 internal import Virtio
 
 /// Queues that wait for translations of I/O virtual addresses. The poller goes on with the others.
 extension PollerLoop {
     /// Goes on with another memory table, or other translations over it.
-    func replaceMemory(_ token: UInt64, _ memory: GuestMemory, _ addresses: RingAddresses) {
+    func replaceMemory(_ token: UInt64, _ memory: GuestMemory, _ place: RingPlace) {
         guard let queue = queues[token] else { return }
-        if let reason = queue.replaceMemory(memory, addresses) { return fail(queue, reason) }
+        if let reason = queue.replaceMemory(memory, place) { return fail(queue, reason) }
         registerMemory(of: queue, token)
         goOn(queue)
     }

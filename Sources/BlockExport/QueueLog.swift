@@ -10,14 +10,10 @@ struct QueueLog {
     /// What is logged, and where.
     let ring: RingLog
     private var marks: DirtyMarks
-    /// Where a packed ring's descriptors are for the guest; nil when they are not logged.
-    private let descriptorAddress: UInt64?
 
-    init(_ ring: RingLog, areas: RingAddresses, memory: GuestMemory) {
+    init(_ ring: RingLog) {
         self.ring = ring
         marks = DirtyMarks(ring.log)
-        // unsafe: the address is compared, not followed.
-        descriptorAddress = ring.usedAddress == nil ? nil : unsafe memory.guestAddress(of: areas.descriptors)
     }
 
     /// A byte or more of a buffer, in `memory`.
@@ -41,9 +37,8 @@ struct QueueLog {
     }
 
     private mutating func note(_ piece: Range<Int>, _ area: RingWrites.Area) {
-        guard let start = area == .device ? ring.usedAddress : descriptorAddress else { return }
-        // The log address may be any number: one that wraps is past every log.
-        marks.add(start.addingReportingOverflow(UInt64(piece.lowerBound)).partialValue, UInt64(piece.count))
+        let logged = area == .device ? ring.used : ring.descriptors
+        logged?.forEach(in: piece) { marks.add($0, $1) }
     }
 
     /// Puts what was noted into the log, and tells who wants to hear of it.

@@ -15,7 +15,9 @@ package class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueue {
     private let held: HeldRequests?
     /// Told when a notification that is owed now will be due, where such ones are.
     private let scheduleNotification: (UInt64) -> Void
-    private var areas: RingAddresses
+    private var addresses: RingAddresses
+    /// Keeps areas mapped that are mapped once more.
+    private var joined: (any Sendable)?
     private var call: FileDescriptor?
     /// What of the channel's counters the queue's have already.
     private var published = IOChannelCounters()
@@ -54,7 +56,7 @@ package class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueue {
                 ring: device, channel: channel, counters: setup.counters, gauges: gauges, disk: setup.disk, slots: slots,
                 guest: ring.memory, completions: completions, features: ring.features, callDescriptor: ring.call?.rawValue ?? -1,
                 held: held, coalescing: Coalescing(setup.coalescing)))
-        areas = ring.addresses
+        (addresses, joined) = (ring.addresses, ring.joined)
         super.init(
             identity: setup.identity, counters: setup.counters, pollMode: setup.pollMode, spinNanosecondsMax: setup.spinNanosecondsMax,
             kick: ring.isPolled ? nil : ring.kick)
@@ -101,7 +103,8 @@ package class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueue {
     override var handOver: QueueSetup {
         var setup = setup
         setup.ring.base = base
-        setup.ring.addresses = areas
+        setup.ring.addresses = addresses
+        setup.ring.joined = joined
         setup.ring.memory = unsafe core.pointee.guest
         setup.ring.kick = kick
         setup.ring.isPolled = kick == nil
@@ -179,7 +182,7 @@ package class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueue {
     package override func replaceLog(_ log: RingLog?) {
         // What was noted and waits for its batch goes into the log that it was noted for.
         if !Ring.Observer.breaks(.notedIsLogged) { unsafe core.pointee.logBatch() }
-        unsafe core.pointee.log = log.map { unsafe QueueLog($0, areas: areas, memory: core.pointee.guest) }
+        unsafe core.pointee.log = log.map(QueueLog.init)
         // What was written before the front-end began to look, or by an earlier daemon that did not come to mark it, is in these few pages.
         let features = setup.ring.features
         if !Ring.Observer.breaks(.ringLoggedAtStart) {
@@ -197,9 +200,9 @@ package class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueue {
         unsafe core.pointee.notify()
     }
 
-    package override func replaceMemory(_ memory: GuestMemory, _ addresses: RingAddresses) -> String? {
+    package override func replaceMemory(_ memory: GuestMemory, _ place: RingPlace) -> String? {
         do {
-            try unsafe core.pointee.ring.relocate(addresses)
+            try unsafe core.pointee.ring.relocate(place.addresses)
         } catch {
             return "the new memory table has no room for the ring: \(error)"
         }
@@ -215,9 +218,9 @@ package class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueue {
         unsafe core.pointee.guest = memory
         unsafe core.pointee.memory = memory.view
         unsafe core.pointee.awaited = memory.awaited
-        areas = addresses
+        (addresses, joined) = (place.addresses, place.joined)
         updateWatch()
-        if let log = unsafe core.pointee.log { replaceLog(log.ring) }
+        if isLogging || place.log != nil { replaceLog(place.log) }
         return nil
     }
 }

@@ -37,6 +37,8 @@ public final class DriverMemory: @unchecked Sendable {
     public let mappings: [MemoryMapping]
     /// With an IOMMU the driver's guest addresses are I/O virtual ones; the guest-physical addresses, in memory tables, are this much higher.
     public var tableOffset: UInt64 = 0
+    /// Whether pages that are side by side for the driver and the device are apart in guest-physical memory.
+    public let isScattered: Bool
     private var used: [Int]
 
     /// Plain zeroed memory of this process, for a device in the same process.
@@ -44,14 +46,18 @@ public final class DriverMemory: @unchecked Sendable {
         var mappings: [MemoryMapping] = []
         for range in ranges { mappings.append(try MemoryMapping(anonymous: range.size)) }
         self.mappings = mappings
-        regions = Self.regions(ranges, mappings)
+        regions = Self.regions(ranges, mappings, mappings)
         files = []
         fileOffsets = []
+        isScattered = false
         used = ranges.map { _ in 0 }
     }
 
     /// Memory files (memfd) that a back-end can map, one for each region.
-    public init(shared ranges: [Range]) throws(SystemError) {
+    ///
+    /// - Parameter isScattered: the pages of each region are in the opposite order in its file, and so in guest-physical memory, as those of a
+    ///   guest behind an IOMMU may be in any: no two that follow each other do so there. See ``frontendPage(_:of:)``.
+    public init(shared ranges: [Range], isScattered: Bool = false) throws(SystemError) {
         var files: [FileDescriptor] = []
         var mappings: [MemoryMapping] = []
         for range in ranges {
@@ -59,20 +65,47 @@ public final class DriverMemory: @unchecked Sendable {
             files.append(try MemoryFile.create(name: "vhublk-guest", size: range.fileOffset + size))
             mappings.append(try MemoryMapping(descriptor: files[files.count - 1], offset: range.fileOffset, size: size))
         }
-        self.mappings = mappings
+        let views = isScattered ? try mappings.map(Self.reversed) : mappings
+        self.mappings = isScattered ? mappings + views : mappings
         self.files = files
-        regions = Self.regions(ranges, mappings)
+        self.isScattered = isScattered
+        regions = Self.regions(ranges, mappings, views)
         fileOffsets = ranges.map(\.fileOffset)
         used = ranges.map { _ in 0 }
     }
 
-    private static func regions(_ ranges: [Range], _ mappings: [MemoryMapping]) -> [MemoryRegion] {
-        zip(ranges, mappings).map { range, mapping in
-            // The base is only copied: whoever follows it keeps this object, which keeps the mapping.
-            unsafe MemoryRegion(
+    /// The pages of a mapping from its end to its beginning.
+    private static func reversed(_ mapping: MemoryMapping) throws(SystemError) -> MemoryMapping {
+        let pages = stride(from: mapping.size - PageSize.bytes, through: 0, by: -PageSize.bytes)
+        return try MemoryMapping(joining: pages.map { MemoryMapping.Part(of: mapping, offset: $0, size: PageSize.bytes) })
+    }
+
+    private static func regions(_ ranges: [Range], _ mappings: [MemoryMapping], _ views: [MemoryMapping]) -> [MemoryRegion] {
+        ranges.indices.map { index in
+            let (range, mapping) = (ranges[index], mappings[index])
+            // The bases are only copied: whoever follows one keeps this object, which keeps the mapping.
+            return unsafe MemoryRegion(
                 guestAddress: range.guestAddress, size: UInt64(range.size),
-                frontendAddress: range.frontendAddress ?? UInt64(UInt(bitPattern: mapping.base)), hostBase: mapping.base)
+                frontendAddress: range.frontendAddress ?? UInt64(UInt(bitPattern: mapping.base)), hostBase: views[index].base)
         }
+    }
+
+    /// The front-end's address of what the driver has in page `number` of a region.
+    public func frontendPage(_ number: Int, of index: Int) -> UInt64 {
+        let region = regions[index]
+        let count = Int(region.size) / PageSize.bytes
+        return region.frontendAddress + UInt64((isScattered ? count - 1 - number : number) * PageSize.bytes)
+    }
+
+    /// The guest-physical address, as the memory table and the dirty log have it, of what the driver has at `address`, which is a guest
+    /// address here and an I/O virtual one with an IOMMU; nil when it is in no region.
+    public func tableAddress(_ address: UInt64) -> UInt64? {
+        guard let index = regions.firstIndex(where: { address >= $0.guestAddress && address - $0.guestAddress < $0.size }) else {
+            return nil
+        }
+        let (region, page) = (regions[index], UInt64(PageSize.bytes))
+        let offset = address - region.guestAddress
+        return frontendPage(Int(offset / page), of: index) - region.frontendAddress + offset % page + region.guestAddress &+ tableOffset
     }
 
     /// The same memory as a device in this process sees it.

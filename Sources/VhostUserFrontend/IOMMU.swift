@@ -1,3 +1,4 @@
+import LinuxSystem
 public import Virtio
 
 /// A guest's IOMMU as its front-end sees it: which I/O virtual addresses stand for what, and what the device may do there.
@@ -20,6 +21,18 @@ public struct IOMMU: Sendable {
     public mutating func map(iova: UInt64, size: UInt64, frontendAddress: UInt64, access: MemoryAccess = .readWrite) {
         for offset in stride(from: 0, to: size, by: Int(pageBytes)) {
             pages[(iova + offset) / pageBytes] = Page(frontendAddress: frontendAddress + offset, access: access)
+        }
+    }
+
+    /// Maps all of a driver's memory, at the guest addresses that the driver uses.
+    mutating func map(_ memory: DriverMemory) {
+        for (index, region) in memory.regions.enumerated() {
+            for number in 0..<Int(region.size) / PageSize.bytes {
+                let page = UInt64(PageSize.bytes)
+                map(
+                    iova: region.guestAddress + UInt64(number) * page, size: page,
+                    frontendAddress: memory.frontendPage(number, of: index))
+            }
         }
     }
 

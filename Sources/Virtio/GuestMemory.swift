@@ -99,8 +99,8 @@ public final class GuestMemory: @unchecked Sendable {
     }
 
     /// Makes a snapshot of an IOTLB over the memory table `table`: look-ups of its view take I/O virtual addresses, which are the regions'
-    /// `guestAddress`, and permissions count. `translations` are sorted and disjoint; neighbours that lie side by side in both spaces become
-    /// one region. The way back, to guest physical addresses, is the table's.
+    /// `guestAddress`, and permissions count. `translations` are sorted and disjoint; neighbours that lie side by side in both spaces, and in
+    /// one region of the table, become one. The way back, to guest physical addresses, is the table's: what a look-up finds has one.
     ///
     /// No region is in a window, so that every look-up takes the way on which permissions are checked and misses are noted, and the short
     /// way knows nothing of either.
@@ -108,7 +108,7 @@ public final class GuestMemory: @unchecked Sendable {
         unsafe regionTable = .allocate(capacity: max(translations.count, 1))
         var count = 0
         for region in translations {
-            if count > 0, unsafe regionTable[count - 1].isContinued(by: region) {
+            if count > 0, unsafe regionTable[count - 1].isContinued(by: region), unsafe !table.hasRegion(at: region.hostBase) {
                 unsafe regionTable[count - 1].size += region.size
             } else {
                 unsafe (regionTable + count).initialize(to: region)
@@ -121,6 +121,13 @@ public final class GuestMemory: @unchecked Sendable {
         self.table = table.table ?? table
         isTranslated = true
         awaited = table.awaited
+    }
+
+    /// Whether a region of the memory table begins at this place.
+    private func hasRegion(at place: UnsafeRawPointer) -> Bool {
+        if let table { return unsafe table.hasRegion(at: place) }
+        // unsafe: addresses are compared as numbers; nothing is followed.
+        return (0..<regionCount).contains { unsafe UnsafeRawPointer(regionTable[$0].hostBase) == place }
     }
 
     /// Whether both are of one memory table, so that what is mapped for one is mapped for the other.

@@ -77,7 +77,7 @@ import Virtio
             return nil
         }
         func take(translating chosen: [Int]) throws -> MemoryMiss? {
-            #expect(queue.replaceMemory(try reads.translations(chosen), areas) == nil)
+            #expect(queue.replaceMemory(try reads.translations(chosen), RingPlace(addresses: areas)) == nil)
             return take()
         }
 

@@ -168,12 +168,12 @@ final class SimulatedDevice: SessionDevice {
         }
     }
 
-    func replaceMemory(_ memory: GuestMemory, rings: [Int: RingAddresses], completion: @escaping () -> Void) {
+    func replaceMemory(_ memory: GuestMemory, rings: [Int: RingPlace], completion: @escaping () -> Void) {
         defer { completion() }
         if keepsTranslations { return }
-        for (index, addresses) in rings.sorted(by: { $0.key < $1.key }) {
+        for (index, place) in rings.sorted(by: { $0.key < $1.key }) {
             let job = { [unowned self] in
-                if let reason = running[index]?.queue.replaceMemory(memory, addresses) { problem = reason }
+                if let reason = running[index]?.queue.replaceMemory(memory, place) { problem = reason }
                 goOn(index)
             }
             if waiting[index] != nil { waiting[index]?.jobs.append(job) } else { job() }

@@ -68,7 +68,7 @@ import Virtio
             check(states[index] == .running || isLog && states[index] == .stopping, "ring \(index) changes while it is \(states[index])")
             held.append(completion)
         }
-        func replaceMemory(_ memory: GuestMemory, rings: [Int: RingAddresses], completion: @escaping () -> Void) {
+        func replaceMemory(_ memory: GuestMemory, rings: [Int: RingPlace], completion: @escaping () -> Void) {
             check(rings.keys.sorted() == states.indices.filter { states[$0] == .running }, "memory for \(rings.keys.sorted()): \(states)")
             held.append(completion)
         }

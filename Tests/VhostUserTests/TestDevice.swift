@@ -15,7 +15,7 @@ struct LogWay: Equatable {
 
     init(_ log: RingLog) {
         self.init(
-            byteCount: log.log.byteCount, logsBuffers: log.logsBuffers, usedAddress: log.usedAddress, hasNotifier: log.notifier != nil)
+            byteCount: log.log.byteCount, logsBuffers: log.logsBuffers, usedAddress: log.used?.start, hasNotifier: log.notifier != nil)
     }
 }
 
@@ -120,12 +120,14 @@ final class TestDevice: SessionDevice {
         complete(completion)
     }
 
-    func replaceMemory(_ memory: GuestMemory, rings: [Int: RingAddresses], completion: @escaping () -> Void) {
+    func replaceMemory(_ memory: GuestMemory, rings: [Int: RingPlace], completion: @escaping () -> Void) {
         calls.append(.memory(rings: rings.keys.sorted()))
         complete { [self] in
-            for (index, addresses) in rings {
+            for (index, place) in rings {
                 configurations[index]?.memory = memory
-                configurations[index]?.addresses = addresses
+                configurations[index]?.addresses = place.addresses
+                configurations[index]?.joined = place.joined
+                configurations[index]?.log = place.log
             }
             completion()
         }

@@ -32,6 +32,26 @@ import Virtio
         #expect(merged.sharesTable(with: memory.guest) && merged.isTranslated)
     }
 
+    @Test("What lies in two regions of the table that are mapped side by side is not one: its guest addresses are apart")
+    func seam() throws {
+        let memory = try TestMemory(size: 0x2000)
+        let regions = [0, 1].map { index in
+            unsafe MemoryRegion(
+                guestAddress: index == 0 ? 0x10_0000 : 0x1_0000_0000, size: 4096, frontendAddress: UInt64(index) << 40,
+                hostBase: memory.base + 4096 * index)
+        }
+        let translations = [0, 1].map { index in
+            unsafe MemoryRegion(
+                guestAddress: 0x7000 + UInt64(index) * 4096, size: 4096, frontendAddress: 0, hostBase: memory.base + 4096 * index)
+        }
+        let translated = GuestMemory(table: try GuestMemory(regions: regions, owners: []), translations: translations)
+        var view = translated.view
+        #expect(translated.regionCount == 2)
+        #expect(unsafe view.prefix(0x7ff0, 32, for: .write).count == 16)
+        #expect(unsafe view.prefix(0x8000, 16, for: .write).baseAddress.flatMap { unsafe translated.guestAddress(of: $0) } == 0x1_0000_0000)
+        withExtendedLifetime(translated) {}
+    }
+
     @Test("A look-up that finds nothing, or not the permission, is a miss; one that was denied is not any more")
     func misses() throws {
         let memory = try TestMemory(size: 0x1_0000)

@@ -44,6 +44,17 @@ struct MemoryTable {
     /// Bytes of all regions.
     var byteCount: UInt64 { entries.reduce(0) { $0 &+ $1.description.size } }
 
+    /// The region that a piece of its memory lies in, as mapped; nil for a piece of none.
+    func piece(_ bytes: UnsafeMutableRawBufferPointer) -> MappedPiece? {
+        guard let base = bytes.baseAddress else { return nil }
+        let entry = entries.first { entry in
+            // unsafe: addresses are compared as numbers; nothing is followed.
+            let offset = unsafe UInt64(UInt(bitPattern: base) &- UInt(bitPattern: entry.mapping.base))
+            return offset < entry.description.size && UInt64(bytes.count) <= entry.description.size - offset
+        }
+        return entry.map { unsafe MappedPiece(base: base, count: bytes.count, of: $0.mapping) }
+    }
+
     /// Where the guest sees what the front-end has at `address`; nil when that is in no region.
     func guestAddress(ofFrontend address: UInt64) -> UInt64? {
         let region = entries.lazy.map(\.description).first { address >= $0.frontendAddress && address - $0.frontendAddress < $0.size }

@@ -32,6 +32,8 @@ struct Ring {
     var activity = Activity.idle
     /// The access that a running ring waits with for a translation.
     var miss: MemoryMiss?
+    /// Areas whose pages lie apart, by number, mapped once more in one piece; they go when the ring has stopped.
+    var joined: [Int: JoinedArea] = [:]
     /// A running ring's own areas have no translation: it is neither looked at nor written to.
     var isSuspended = false
     var stopWaiters: [(RingBase) -> Void] = []

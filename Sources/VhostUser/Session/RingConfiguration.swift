@@ -6,8 +6,10 @@ public import Virtio
 public struct RingConfiguration {
     /// Number of descriptors.
     public var size: Int
-    /// Where this process sees the ring's three areas, in `memory`.
+    /// Where this process sees the ring's three areas, in `memory` or in what `joined` keeps.
     public var addresses: RingAddresses
+    /// See ``RingPlace/joined``.
+    public var joined: (any Sendable)?
     /// The guest memory that `addresses` and the descriptors point into; keep it as long as the ring runs or requests of it are in flight.
     public var memory: GuestMemory
     /// Where to begin, as SET_VRING_BASE, or the ring's last stop, said.
@@ -30,10 +32,12 @@ public struct RingConfiguration {
     /// Gathers the parts.
     public init(
         size: Int, addresses: RingAddresses, memory: GuestMemory, base: RingBase, features: VirtioFeatures, kick: FileDescriptor?,
-        isPolled: Bool, call: FileDescriptor?, error: FileDescriptor?, log: RingLog?, inflight: InflightPart?
+        isPolled: Bool, call: FileDescriptor?, error: FileDescriptor?, log: RingLog?, inflight: InflightPart?,
+        joined: (any Sendable)? = nil
     ) {
         self.size = size
         self.addresses = addresses
+        self.joined = joined
         self.memory = memory
         self.base = base
         self.features = features
@@ -43,6 +47,24 @@ public struct RingConfiguration {
         self.error = error
         self.log = log
         self.inflight = inflight
+    }
+}
+
+/// Where a ring lies after guest memory, or its translation, changed.
+public struct RingPlace {
+    /// Where this process sees the ring's three areas.
+    public var addresses: RingAddresses
+    /// What keeps areas mapped whose pages lie apart in memory, and that are mapped once more in one piece; nil when none is. Keep it as long
+    /// as the addresses are used; requests in flight do not need it.
+    public var joined: (any Sendable)?
+    /// How the ring logs there.
+    public var log: RingLog?
+
+    /// Gathers the parts.
+    public init(addresses: RingAddresses, joined: (any Sendable)? = nil, log: RingLog? = nil) {
+        self.addresses = addresses
+        self.joined = joined
+        self.log = log
     }
 }
 
@@ -87,17 +109,22 @@ public struct RingLog: Sendable {
     public var log: DirtyLog
     /// VHOST_F_LOG_ALL: what is written to the buffers that descriptors name is logged at its guest address.
     public var logsBuffers: Bool
-    /// VHOST_VRING_F_LOG: the ring's own areas are logged too, the used ring (packed: the device event suppression area) as if it began at
-    /// this guest address, which need not be in guest memory. nil: the ring is not logged.
-    public var usedAddress: UInt64?
+    /// VHOST_VRING_F_LOG: the ring's own areas are logged too, the used ring (packed: the device event suppression area) here, which need not
+    /// be in guest memory. nil: the ring is not logged.
+    public var used: LoggedArea?
+    /// With `used`, a packed ring's descriptors.
+    public var descriptors: LoggedArea?
     /// SET_LOG_FD: to be signalled after bits were set.
     public var notifier: FileDescriptor?
 
     /// Gathers the parts.
-    public init(log: DirtyLog, logsBuffers: Bool, usedAddress: UInt64?, notifier: FileDescriptor? = nil) {
+    public init(
+        log: DirtyLog, logsBuffers: Bool, used: LoggedArea?, descriptors: LoggedArea? = nil, notifier: FileDescriptor? = nil
+    ) {
         self.log = log
         self.logsBuffers = logsBuffers
-        self.usedAddress = usedAddress
+        self.used = used
+        self.descriptors = descriptors
         self.notifier = notifier
     }
 }

@@ -109,10 +109,10 @@ extension Session {
             pending -= 1
             if pending == 0 { completion() }
         }
-        var moved: [Int: RingAddresses] = [:]
+        var moved: [Int: RingPlace] = [:]
         for index in rings.indices where rings[index].activity == .running {
-            if let addresses = areas(ofRunningRing: index, in: memory) {
-                moved[index] = addresses
+            if let place = place(ofRunningRing: index, in: memory) {
+                moved[index] = place
                 rings[index].isSuspended = false
             } else {
                 rings[index].isSuspended = true
@@ -128,7 +128,7 @@ extension Session {
     }
 
     /// Rings that wait for a translation which is there now go on, also those that wait for their areas before they start.
-    private func resume(completion: @escaping () -> Void) {
+    func resume(completion: @escaping () -> Void) {
         for index in rings.indices where rings[index].activity == .idle {
             do throws(Refusal) {
                 try startIfReady(index)
@@ -136,7 +136,7 @@ extension Session {
                 warnOnce(UInt32(index) | 1 << 29, "ring \(index) does not start: \(error)")
             }
         }
-        var moved: [Int: RingAddresses] = [:]
+        var moved: [Int: RingPlace] = [:]
         let waiting = rings.indices.filter { index in
             let ring = rings[index]
             return ring.activity == .running && (ring.isSuspended || ring.miss.map(iotlb.table.covers) ?? false)
@@ -144,33 +144,22 @@ extension Session {
         // Not built for an update that nobody waits for.
         guard !waiting.isEmpty, let memory = ringMemory else { return completion() }
         for index in waiting {
-            guard let addresses = areas(ofRunningRing: index, in: memory) else { continue }
-            moved[index] = addresses
+            guard let place = place(ofRunningRing: index, in: memory) else { continue }
+            moved[index] = place
             rings[index].isSuspended = false
             rings[index].miss = nil
         }
         if moved.isEmpty { completion() } else { device.replaceMemory(memory, rings: moved, completion: completion) }
     }
 
-    /// Where a running ring's areas are; nil while a translation is missing. One that cannot be used any more breaks the ring.
-    private func areas(ofRunningRing index: Int, in memory: GuestMemory) -> RingAddresses? {
-        guard let size = rings[index].size, let address = rings[index].address else { return nil }
+    /// Where a running ring's areas are; nil while a translation is missing, and while the ring cannot be where its areas are now.
+    private func place(ofRunningRing index: Int, in memory: GuestMemory) -> RingPlace? {
         do throws(Refusal) {
-            return try locate(index, size, address, in: memory)
+            return try locate(index, in: memory, of: memoryTable)
         } catch {
             warnOnce(UInt32(index) | 1 << 29, "ring \(index) waits: \(error)")
             return nil
         }
-    }
-
-    /// The ring's areas as ranges of the addresses that the front-end gave.
-    func ringAreas(_ index: Int) -> [(address: UInt64, length: UInt64)] {
-        guard let size = rings[index].size, let address = rings[index].address else { return [] }
-        let layout = VirtqueueLayout(queueSize: size, features: features)
-        return [
-            (address.descriptor, UInt64(layout.descriptorBytes)), (address.available, UInt64(layout.driverBytes)),
-            (address.used, UInt64(layout.deviceBytes)),
-        ]
     }
 
     // MARK: Misses

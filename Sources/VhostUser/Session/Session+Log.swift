@@ -49,25 +49,29 @@ extension Session {
         private static let isLoggingOff = ProcessSelf.environment("VHUBLK_TEST_NO_DIRTY_LOG") != nil
     #endif
 
-    /// How a ring logs; nil when it does not.
-    func ringLog(_ index: Int) -> RingLog? {
+    /// How a ring logs whose areas are in `memory`; nil when it does not.
+    func ringLog(_ index: Int, in memory: GuestMemory?) -> RingLog? {
         #if DEBUG
             if Self.isLoggingOff { return nil }
         #endif
         guard let log = logging.log else { return nil }
-        let usedAddress = rings[index].address.flatMap(Ring.usedLogAddress).map(logged)
         let logsBuffers = features.contains(.logAll)
-        guard logsBuffers || usedAddress != nil else { return nil }
-        return RingLog(log: log, logsBuffers: logsBuffers, usedAddress: usedAddress, notifier: logging.notifier)
+        let areas = ringAreas(index)
+        // QEMU gives the used ring's I/O virtual address with an IOMMU, and looks for the bits where its pages are in guest memory.
+        let used = rings[index].address.flatMap(Ring.usedLogAddress).flatMap { address in
+            areas.last.map { logged((address, $0.length), in: memory) }
+        }
+        guard logsBuffers || used != nil else { return nil }
+        let descriptors = used != nil && features.contains(.ringPacked) ? loggedDescriptors(areas.first, in: memory) : nil
+        return RingLog(log: log, logsBuffers: logsBuffers, used: used, descriptors: descriptors, notifier: logging.notifier)
     }
 
-    /// The guest-physical address that a log address means: with an IOMMU QEMU gives the used ring's I/O virtual address, and looks for the
-    /// bits where that is in guest memory.
-    private func logged(_ address: UInt64) -> UInt64 {
-        guard usesIOTLB, let memory = ringMemory else { return address }
-        var view = memory.view
-        guard let place = unsafe view.translate(address, 1, for: .write) else { return address }
-        return unsafe memory.guestAddress(of: place) ?? address
+    /// Where a packed ring's descriptors are in guest-physical memory.
+    private func loggedDescriptors(_ area: Area?, in memory: GuestMemory?) -> LoggedArea? {
+        guard let area, let memory else { return nil }
+        if memory.isTranslated || protocolFeatures.contains(.guestPhysicalAddresses) { return logged(area, in: memory) }
+        let place = unsafe memory.view.translateFrontend(area.address, length: area.length)
+        return unsafe place.flatMap { unsafe memory.guestAddress(of: $0) }.map { LoggedArea($0) }
     }
 
     /// Tells the device how rings log now; the completion comes when the data path of all of them does.
@@ -77,9 +81,10 @@ extension Session {
             remaining -= 1
             if remaining == 0 { completion() }
         }
+        let memory = ringMemory
         for index in indices where rings[index].activity != .idle {
             remaining += 1
-            device.changeRing(index, .log(ringLog(index)), completion: one)
+            device.changeRing(index, .log(ringLog(index, in: memory)), completion: one)
         }
         one()
     }

@@ -77,15 +77,15 @@ extension Session {
     }
 
     /// Where the rings that run are in another table: they have to lie in it.
-    func places(ofRingsIn table: MemoryTable) throws(Refusal) -> [Int: RingAddresses] {
-        var places: [Int: RingAddresses] = [:]
+    func places(ofRingsIn table: MemoryTable) throws(Refusal) -> [Int: RingPlace] {
+        var places: [Int: RingPlace] = [:]
         let memory = translations(over: table)?.snapshot ?? table.memory
         for (index, ring) in rings.enumerated()
         where ring.activity == .running && (!ring.isSuspended || postcopy.held.contains(index)) {
-            guard let memory, let size = ring.size, let address = ring.address,
-                let addresses = try locate(index, size, address, in: memory)
-            else { throw Refusal(.memory, "ring \(index) runs in the memory that would go") }
-            places[index] = addresses
+            guard let memory, let place = try locate(index, in: memory, of: table) else {
+                throw Refusal(.memory, "ring \(index) runs in the memory that would go")
+            }
+            places[index] = place
         }
         return places
     }

@@ -52,7 +52,8 @@ extension Session {
                 table.arrive()
                 releaseHeldRings()
                 postcopy = SessionPostcopy()
-                try replaceTable(with: table) { [self] in answer(.u64(0)) }
+                // Rings that could not go on where pages may be missing do now.
+                try replaceTable(with: table) { [self] in resume { [self] in answer(.u64(0)) } }
             } catch let error as Refusal {
                 refuse(error)
             } catch {

@@ -13,16 +13,16 @@ extension Session {
         let ring = rings[index]
         // A session that ends may still get the completion of a change of memory, but nothing starts any more.
         guard !isClosed, !isAsleep, ring.isStarted, ring.isEnabled, ring.activity == .idle, ring.breakage == nil else { return }
-        guard let size = ring.size, let address = ring.address, let memory = ringMemory else { return }
+        guard let size = ring.size, let memory = ringMemory else { return }
         guard VirtqueueLayout.isValid(queueSize: size, features: features) else {
             throw Refusal(.invalidValue, "ring \(index) cannot have \(size) descriptors")
         }
         // With an IOMMU it starts when its areas are translated.
-        guard let addresses = try locate(index, size, address, in: memory) else { return }
+        guard let place = try locate(index, in: memory, of: memoryTable) else { return }
         let configuration = RingConfiguration(
-            size: size, addresses: addresses, memory: memory, base: ring.base ?? defaultBase, features: features, kick: ring.kick,
-            isPolled: ring.isPolled, call: try callDescriptor(index), error: ring.error, log: ringLog(index),
-            inflight: try inflightPart(index, size))
+            size: size, addresses: place.addresses, memory: memory, base: ring.base ?? defaultBase, features: features, kick: ring.kick,
+            isPolled: ring.isPolled, call: try callDescriptor(index), error: ring.error, log: place.log,
+            inflight: try inflightPart(index, size), joined: place.joined)
         do throws(RingStartError) {
             try device.startRing(index, configuration)
         } catch {
@@ -38,66 +38,6 @@ extension Session {
     /// Where a ring begins that nobody gave a base.
     var defaultBase: RingBase { features.contains(.ringPacked) ? .packedStart : RingBase(split: 0) }
 
-    /// Finds a ring's areas in guest memory; each has to lie in one region, aligned as the format demands, and no two may share a byte. nil
-    /// when a translation is missing, which is asked for.
-    func locate(_ index: Int, _ size: Int, _ address: VringAddress, in memory: GuestMemory) throws(Refusal) -> RingAddresses? {
-        let layout = VirtqueueLayout(queueSize: size, features: features)
-        let areas = [
-            (address.descriptor, UInt64(layout.descriptorBytes)), (address.available, UInt64(layout.driverBytes)),
-            (address.used, UInt64(layout.deviceBytes)),
-        ]
-        if memory.isTranslated, !areTranslated(areas, in: memory) { return nil }
-        for (first, second) in [(0, 1), (0, 2), (1, 2)] {
-            let (lower, upper) = areas[first].0 <= areas[second].0 ? (areas[first], areas[second]) : (areas[second], areas[first])
-            if upper.0 - lower.0 < lower.1 { throw Refusal(.memory, "areas of ring \(index) overlap") }
-        }
-        guard
-            let descriptors = unsafe place(of: areas[0], in: memory), let driver = unsafe place(of: areas[1], in: memory),
-            let device = unsafe place(of: areas[2], in: memory)
-        else { throw Refusal(.memory, "an area of ring \(index) is outside guest memory, or crosses the end of a region") }
-        // A region may be mapped from any offset, so that what is aligned for the front-end need not be so here.
-        let isAligned =
-            UInt(bitPattern: descriptors) % UInt(layout.descriptorAlignment) == 0
-            && UInt(bitPattern: driver) % UInt(layout.driverAlignment) == 0 && UInt(bitPattern: device) % UInt(layout.deviceAlignment) == 0
-        guard isAligned else {
-            throw Refusal(.memory, "an area of ring \(index) is misaligned where its memory region is mapped")
-        }
-        return unsafe RingAddresses(descriptors: descriptors, driver: driver, device: device)
-    }
-
-    /// Whether the IOTLB has all of the areas; asks for what is missing. The device area and a packed ring's descriptors are written, and a
-    /// driver has no reason to map the others otherwise than the whole ring.
-    private func areTranslated(_ areas: [(UInt64, UInt64)], in memory: GuestMemory) -> Bool {
-        var view = memory.view
-        var isComplete = true
-        for (number, area) in areas.enumerated() {
-            let access: MemoryAccess = number == 2 || number == 0 && features.contains(.ringPacked) ? .readWrite : .read
-            var (address, rest) = area
-            while rest > 0 {
-                let count = UInt64(unsafe view.prefix(address, rest, for: access).count)
-                if count == 0 {
-                    ask(MemoryMiss(address: address, access: access))
-                    isComplete = false
-                    break
-                }
-                // No overflow: what is translated ends at 2^64 at the latest, and then nothing is left.
-                address &+= count
-                rest -= count
-            }
-        }
-        return isComplete
-    }
-
-    /// Where an area is mapped, if it lies in one region. Its address is the front-end's own, or the guest's with GPA_ADDRESSES, or with an
-    /// IOMMU an I/O virtual one.
-    private func place(of area: (address: UInt64, length: UInt64), in memory: GuestMemory) -> UnsafeMutableRawPointer? {
-        var view = memory.view
-        guard memory.isTranslated || protocolFeatures.contains(.guestPhysicalAddresses) else {
-            return unsafe view.translateFrontend(area.address, length: area.length)
-        }
-        return unsafe view.translate(area.address, area.length)
-    }
-
     /// Stops a ring if it runs; the completion gets the base at which it would go on. Other rings go on.
     func stopRing(_ index: Int, _ mode: RingStop, completion: @escaping (RingBase) -> Void) {
         switch rings[index].activity {
@@ -112,6 +52,7 @@ extension Session {
                 // What was used last is told before whatever waits for the stop is.
                 callWasSignalled(index)
                 rings[index].activity = .idle
+                rings[index].joined = [:]
                 rings[index].base = base
                 let waiters = rings[index].stopWaiters
                 rings[index].stopWaiters = []

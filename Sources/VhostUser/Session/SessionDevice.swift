@@ -35,9 +35,9 @@ public protocol SessionDevice: AnyObject {
     func stopRing(_ index: Int, _ mode: RingStop, completion: @escaping (RingBase) -> Void)
     /// Changes something on a ring that runs; at the completion the data path uses the new, and no longer the old.
     func changeRing(_ index: Int, _ change: RingChange, completion: @escaping () -> Void)
-    /// Guest memory is another. `rings` are those that run, with the addresses of their areas in it. At the completion no poller uses the
+    /// Guest memory is another. `rings` are those that run, with the place of their areas in it. At the completion no poller uses the
     /// old memory for new requests; the device keeps it mapped for as long as requests in flight point into it.
-    func replaceMemory(_ memory: GuestMemory, rings: [Int: RingAddresses], completion: @escaping () -> Void)
+    func replaceMemory(_ memory: GuestMemory, rings: [Int: RingPlace], completion: @escaping () -> Void)
 
     /// POSTCOPY_END: all pages of guest memory are said to be there. Completes with true when every ring that runs has shown that it waits for
     /// none, with false when one did not in time. Rings that start with awaited memory (`RingConfiguration.memory`), and those that

@@ -18,12 +18,34 @@ public struct MappedMemory: Sendable {
     }
 }
 
+/// A piece of memory that a host mapped.
+///
+/// Safety: an address in a mapping that the owner keeps.
+@safe
+public struct MappedPiece: Sendable {
+    /// Where the first byte is.
+    public nonisolated(unsafe) var base: UnsafeMutableRawPointer
+    /// Its length in bytes.
+    public var count: Int
+    /// The mapping that it is a piece of.
+    public var mapping: MappedMemory
+
+    /// Names a piece; it has to lie in the mapping.
+    public init(base: UnsafeMutableRawPointer, count: Int, of mapping: MappedMemory) {
+        unsafe self.base = unsafe base
+        self.count = count
+        self.mapping = mapping
+    }
+}
+
 /// What a session asks of the operating system, so that tests and simulations can put something else in its place.
 public protocol SessionHost: AnyObject {
     /// Maps `size` bytes at `offset` of a descriptor that the front-end gave, readable and writable, shared, and untouched.
     func map(_ descriptor: FileDescriptor, offset: UInt64, size: UInt64) throws(Refusal) -> MappedMemory
     /// Maps the same, whose pages may be missing yet: who touches one waits for it.
     func map(_ descriptor: FileDescriptor, offset: UInt64, size: UInt64, awaited: AwaitedMemory) throws(Refusal) -> MappedMemory
+    /// Maps pieces of memory that it mapped before once more, side by side in their order.
+    func join(_ pieces: [MappedPiece]) throws(Refusal) -> MappedMemory
     /// What waits for pages that come later.
     func makeAwaitedMemory() throws(Refusal) -> AwaitedMemory
     /// A new shared memory file of `size` zero bytes whose size nobody can change, for an inflight region.
@@ -46,6 +68,11 @@ extension SessionHost {
         _ descriptor: FileDescriptor, offset: UInt64, size: UInt64, awaited: AwaitedMemory
     ) throws(Refusal) -> MappedMemory {
         throw Refusal(.unsupported, "this host cannot wait for pages")
+    }
+
+    /// Joins nothing.
+    public func join(_ pieces: [MappedPiece]) throws(Refusal) -> MappedMemory {
+        throw Refusal(.unsupported, "this host cannot map memory twice")
     }
 
     /// The operating system's.
@@ -112,6 +139,17 @@ public final class LinuxSessionHost: SessionHost {
         let mapping = try refuse(.memory) { () throws(SystemError) in
             try MemoryMapping(descriptor: descriptor, offset: offset, size: size, guardedFor: memoryOwner, awaited: awaited)
         }
+        return unsafe MappedMemory(base: mapping.base, owner: mapping)
+    }
+
+    /// The kernel maps whole pages: pieces have to meet at page boundaries of their files. Those of huge pages never do.
+    public func join(_ pieces: [MappedPiece]) throws(Refusal) -> MappedMemory {
+        let parts = pieces.compactMap { piece -> MemoryMapping.Part? in
+            guard let mapping = piece.mapping.owner as? MemoryMapping else { return nil }
+            return unsafe MemoryMapping.Part(of: mapping, offset: piece.base - mapping.base, size: piece.count)
+        }
+        guard parts.count == pieces.count else { throw Refusal(.memory, "memory of another host") }
+        let mapping = try refuse(.memory) { () throws(SystemError) in try MemoryMapping(joining: parts, guardedFor: memoryOwner) }
         return unsafe MappedMemory(base: mapping.base, owner: mapping)
     }
 

@@ -17,6 +17,8 @@ public struct SessionLimits: Equatable, Sendable {
 
     /// Translations of an IOMMU that are kept.
     public var translationCountMax = 16384
+    /// Pieces of rings whose pages lie apart behind an IOMMU, each a mapping: those of 128 rings of 1024 descriptors.
+    public var joinedPieceCountMax = 1024
 
     /// The defaults.
     public init() {}

@@ -94,14 +94,13 @@ public final class BlockDriver {
                 hint: "ask for fewer, or give the export more queues")
         }
         config = try connection.readBlockConfig()
-        do { memory = try DriverMemory(shared: options.memory ?? [Self.range(options)]) } catch {
+        let ranges = options.memory ?? [Self.range(options)]
+        do { memory = try DriverMemory(shared: ranges, isScattered: options.usesIOMMU && options.scattersPages) } catch {
             throw FrontendError(.memory, "cannot make guest memory: \(error)")
         }
         if options.usesIOMMU {
             memory.tableOffset = Self.tableOffset
-            for region in memory.regions {
-                iommu.map(iova: region.guestAddress, size: region.size, frontendAddress: region.frontendAddress)
-            }
+            iommu.map(memory)
         }
         var queues: [any BlockRequestQueue] = []
         for _ in 0..<options.queueCount {

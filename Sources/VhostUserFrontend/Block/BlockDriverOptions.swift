@@ -24,6 +24,8 @@ public struct BlockDriverOptions: Sendable {
     public var usesBackendChannel = false
     /// Rings and buffers have I/O virtual addresses (ACCESS_PLATFORM), which the driver's ``BlockDriver/translations`` translate page by page.
     public var usesIOMMU = false
+    /// With the IOMMU: pages that follow each other by I/O virtual address, those of rings too, are apart in guest-physical memory.
+    public var scattersPages = false
     /// Regions of guest memory; nil for one that is large enough. Queues lie in the first.
     public var memory: [DriverMemory.Range]?
     /// How long to go on trying to connect when the back-end hangs up at once, as one does that has not noticed yet that the front-end

@@ -48,6 +48,7 @@ struct BenchRun {
         driver.waitsForBackend = options.device.reconnect
         driver.tracksInflight = options.device.inflight == .on
         driver.usesIOMMU = options.device.iommu
+        driver.scattersPages = options.device.scattered
         driver.layout = BlockQueueLayout(
             ringSize: try RunPlan.ringSize(options), format: options.device.packed ? .packed : .split,
             options: DriverRingOptions(

@@ -88,6 +88,9 @@ struct DeviceOptions: ParsableArguments {
     @Flag(help: "Go through an IOMMU: rings and buffers have I/O virtual addresses, which the back-end has to ask for.")
     var iommu = false
 
+    @Flag(help: "With --iommu: pages that follow each other there, of rings and of buffers, lie apart in guest memory.")
+    var scattered = false
+
     @Option(
         name: .customLong("segment-bytes"),
         help: ArgumentHelp("Cut the data of a request into segments of this many bytes.", valueName: "size"))

@@ -15,7 +15,7 @@ final class FuzzDevice: SessionDevice {
         /// The inflight part's mapping.
         let owner: (any Sendable)?
         let hasEventIndex: Bool
-        let addresses: RingAddresses
+        var place: RingPlace
         /// Where its writes are logged.
         var log: RingLog?
         /// It waits for a translation of its own areas, and is not looked at.
@@ -80,7 +80,8 @@ final class FuzzDevice: SessionDevice {
             let started: any Virtqueue = isPacked ? try PackedVirtqueue(configuration) : try SplitVirtqueue(configuration)
             running[index] = Running(
                 ring: started, memory: ring.memory, view: ring.memory.view, scratch: scratch, owner: ring.inflight?.owner,
-                hasEventIndex: ring.features.contains(.ringEventIndex), addresses: ring.addresses, log: ring.log)
+                hasEventIndex: ring.features.contains(.ringEventIndex), place: RingPlace(addresses: ring.addresses, joined: ring.joined),
+                log: ring.log)
         } catch {
             throw RingStartError(error.description)
         }
@@ -139,11 +140,10 @@ final class FuzzDevice: SessionDevice {
     private func mark(_ writes: RingWrites, _ now: Running) {
         guard let log = now.log else { return }
         var marks = DirtyMarks(log.log)
-        for piece in [writes.first, writes.second] {
-            marks.add((log.usedAddress ?? 0) &+ UInt64(piece.lowerBound), UInt64(piece.count))
-        }
+        let area = writes.area == .device ? log.used : log.descriptors
+        for piece in [writes.first, writes.second] { area?.forEach(in: piece) { marks.add($0, $1) } }
         // unsafe: the address is compared, not followed.
-        if log.logsBuffers, let place = unsafe now.memory.guestAddress(of: now.addresses.device) { marks.add(place, 1) }
+        if log.logsBuffers, let place = unsafe now.memory.guestAddress(of: now.place.addresses.device) { marks.add(place, 1) }
         marks.flush()
     }
 
@@ -173,17 +173,19 @@ final class FuzzDevice: SessionDevice {
         }
     }
 
-    func replaceMemory(_ memory: GuestMemory, rings: [Int: RingAddresses], completion: @escaping () -> Void) {
+    func replaceMemory(_ memory: GuestMemory, rings: [Int: RingPlace], completion: @escaping () -> Void) {
         let expected = states.indices.filter { states[$0] == .running }
         // With an IOMMU only those whose areas are translated go on.
         let isAll = rings.keys.sorted() == expected || memory.isTranslated && rings.keys.allSatisfy(expected.contains)
         require(isAll, "memory for rings \(rings.keys.sorted()), while \(expected) run")
-        for (index, addresses) in rings {
+        for (index, place) in rings {
             do throws(VirtqueueError) {
-                try running[index]?.ring.relocate(addresses)
+                try running[index]?.ring.relocate(place.addresses)
             } catch {
                 require(false, "ring \(index) is moved to where it cannot be: \(error)")
             }
+            running[index]?.place = place
+            running[index]?.log = place.log
             running[index]?.memory = memory
             running[index]?.view = memory.view
             running[index]?.isSuspended = false

@@ -10,12 +10,18 @@ extension Integration {
             var isPacked: Bool
             /// The share of the rounds that it gets.
             var share: Double
-            var testDescription: String { "\(engine) on \(medium.rawValue), \(isPacked ? "packed" : "split")" }
+            /// Whether rings and buffers lie apart behind an IOMMU.
+            var isScattered = false
+            var further: [String] { isScattered ? ["--iommu", "--scattered", "--queue-size=1024"] : [] }
+            var testDescription: String {
+                "\(engine) on \(medium.rawValue), \(isPacked ? "packed" : "split")\(isScattered ? ", scattered behind an IOMMU" : "")"
+            }
         }
 
         /// All rounds on tmpfs, where the daemon is fastest, a tenth on each engine and medium besides.
         static let cases =
             [false, true].map { Case(engine: "io_uring", medium: .tmpfs, isPacked: $0, share: 1) }
+            + [false, true].map { Case(engine: "io_uring", medium: .tmpfs, isPacked: $0, share: 0.3, isScattered: true) }
             + ["io_uring", "libaio"].flatMap { engine in
                 [Medium.ext4, .loop, .zram].flatMap { medium in
                     [false, true].map { Case(engine: engine, medium: medium, isPacked: $0, share: 0.1) }
@@ -36,7 +42,8 @@ extension Integration {
                             run += 1
                             // About ten kills a second.
                             let seconds = min(10, max(1, (rounds - total.kills) / 10))
-                            let work = KillLoop.work(disk, isPacked: which.isPacked, seed: run, seconds: seconds)
+                            let work = KillLoop.work(
+                                disk, isPacked: which.isPacked, seed: run, seconds: seconds, further: which.further)
                             let (outcome, figures) = try await KillLoop.run(work, server, limit: rounds - total.kills, in: folder)
                             total = total + figures
                             try #require(outcome.status == 0, "after \(total.kills) kills: \(outcome.output)")
