@@ -9,8 +9,13 @@ package final class PollerGauges: Sendable {
     /// One more at the begin and at the end of each system call at a front-end's descriptor, which may wait: odd while the thread is in one.
     let peerCalls = Atomic<UInt64>(0)
 
+    /// Of the poller's thread alone.
+    let clock = TurnClock()
+
     /// All zero.
     package init() {}
+
+    deinit { clock.destroy() }
 
     /// Adds to a counter that only the poller writes: a plain load and store.
     @inline(__always)

@@ -70,6 +70,7 @@ final class PollerLoop {
         while !isEnding {
             if let jobs = poller.takeMail() {
                 for job in jobs { job(self) }
+                poller.gauges.clock.forget()
                 // Looked at before the next sleep, which nobody would end.
                 continue
             }
@@ -311,6 +312,7 @@ final class PollerLoop {
     // MARK: Waiting
 
     private func checkBetweenBatches() {
+        poller.gauges.clock.forget()
         let now = MonotonicClock.now()
         coolIdleQueues(now: now)
         checkTimes(now)
@@ -319,6 +321,7 @@ final class PollerLoop {
 
     @inline(__always)
     private func idle() {
+        poller.gauges.clock.forget()
         PollerGauges.add(1, to: poller.gauges.idleLoops)
         idleTurns &+= 1
         if hot.count == 0 || impatientCount > 0 || idleTurns % Self.idleTurnsPerCheck == 0 { checkWhileIdle() }

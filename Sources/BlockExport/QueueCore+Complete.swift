@@ -19,7 +19,7 @@ extension QueueCore {
     mutating func complete(isWatched: Bool) -> Int {
         guard var operation = unsafe completions.pointee.takeAll() else { return 0 }
         var done = 0
-        let now = MonotonicClock.now()
+        let now = clock.read()
         var streak = Streak()
         let cursor = isWatched ? ring.usedCursor : 0
         while true {

@@ -23,15 +23,15 @@ extension QueueCore {
         while taken < limit, let slot = unsafe slots.next() {
             switch ring.popTransfer(memory.windows) {
             case .transfer(let transfer):
-                // One reading of the clock for all that a look finds; an empty look costs none.
-                if taken == 0 { start = MonotonicClock.now() }
+                // One reading of the clock for all that a look finds, and none where the poller has just read it; an empty look costs none.
+                if taken == 0 { start = clock.last() }
                 unsafe slots.take(slot)
                 unsafe begin(slot, transfer, start)
             case .empty:
                 count(taken)
                 return .taken(taken)
             case .other:
-                if taken == 0 { start = MonotonicClock.now() }
+                if taken == 0 { start = clock.last() }
                 let outcome = unsafe takeAny(slot, start)
                 guard case .taken = outcome else { return end(taken, outcome) }
             }

@@ -15,6 +15,8 @@ struct QueueCore<Ring: Virtqueue, Channel: IOChannel> {
     private let channel: Unmanaged<Channel>
     let counters: QueueCounters.Live
     unowned(unsafe) let gauges: PollerGauges
+    /// The poller's, which `gauges` keeps.
+    let clock: TurnClock
     unowned(unsafe) let disk: Disk
     var slots: RequestSlots
     var memory: GuestMemoryView
@@ -48,7 +50,7 @@ struct QueueCore<Ring: Virtqueue, Channel: IOChannel> {
     unowned(unsafe) var awaited: AwaitedMemory?
 
     /// Most chains taken in one look, so that a deep queue leaves the other queues of its poller their turn.
-    static var batchSizeMax: Int { 128 }
+    static var batchSizeMax: Int { Channel.isImmediate ? Ring.smallBatch : 128 }
 
     init(
         ring: Ring, channel: Channel, counters: QueueCounters, gauges: PollerGauges, disk: Disk, slots: RequestSlots,
@@ -60,6 +62,7 @@ struct QueueCore<Ring: Virtqueue, Channel: IOChannel> {
         unsafe self.channel = .passUnretained(channel)
         self.counters = counters.live
         unsafe self.gauges = gauges
+        clock = gauges.clock
         unsafe self.disk = disk
         self.slots = slots
         self.guest = guest

@@ -6,6 +6,10 @@ public final class NullChannel: IOChannel {
     /// Makes a channel; it needs no engine.
     public init() {}
 
+    /// Nothing is done.
+    @inlinable
+    public static var isImmediate: Bool { true }
+
     /// Completes the operation.
     @inlinable
     @inline(__always)

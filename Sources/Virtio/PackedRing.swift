@@ -50,6 +50,10 @@ public struct PackedRing<Observer: StoreObserver>: Virtqueue {
     /// Sees every store to shared memory.
     public var observer: Observer
 
+    /// The inflight region is kept with more stores a batch than that of a split ring.
+    @inlinable
+    public static var smallBatch: Int { 32 }
+
     /// Bytes of scratch memory a ring of that size needs.
     public static func scratchBytes(queueSize: Int, inflightEntries: Int) -> Int {
         BufferIDSet.scratchBytes(queueSize: queueSize) + PackedInflightTables.bytes(entryCount: inflightEntries)

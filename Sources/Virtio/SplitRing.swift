@@ -53,6 +53,10 @@ public struct SplitRing<Observer: StoreObserver>: Virtqueue {
     /// Sees every store to shared memory.
     public var observer: Observer
 
+    /// Little is stored once a batch.
+    @inlinable
+    public static var smallBatch: Int { 8 }
+
     /// Bytes of scratch memory a ring of that size needs.
     public static func scratchBytes(queueSize: Int, inflightEntries: Int) -> Int {
         // isBusy, stagedHeads, resubmitHeads; rounded up so that the 16-bit tables are aligned.

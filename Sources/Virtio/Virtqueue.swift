@@ -60,6 +60,9 @@ public protocol Virtqueue {
     /// Bytes of scratch memory a ring of that size needs; `inflightEntries` is 0 without an inflight region.
     static func scratchBytes(queueSize: Int, inflightEntries: Int) -> Int
 
+    /// Requests in a batch that is small, and still long enough that what is done once a batch weighs little on each.
+    static var smallBatch: Int { get }
+
     /// Starts a ring; reads its indices and, with an inflight region, recovers what an earlier daemon left.
     init(_ configuration: VirtqueueConfiguration) throws(VirtqueueError)
 
