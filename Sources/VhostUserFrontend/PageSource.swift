@@ -39,8 +39,9 @@ public final class PageSource: @unchecked Sendable {
     private let faults = Atomic<Int>(0)
     private var thread: PinnedThread?
 
-    /// Takes the contents out of `memory`, of which no device may use anything at this moment.
+    /// Takes the contents out of `memory`, of which no device may use anything at this moment, and whose pages are not scattered.
     public init(takingFrom memory: DriverMemory) throws(FrontendError) {
+        precondition(!memory.isScattered, "scattered pages are mapped twice, and would be asked for by two addresses")
         self.memory = memory
         contents = memory.mappings.map { mapping in
             // The mapping is as long as its size says, and nobody writes to it now.
@@ -147,8 +148,11 @@ public final class PageSource: @unchecked Sendable {
         guard let backend = state.withLock({ $0.backend }) else { return }
         while let address = try backend.faults.next() {
             faults.wrappingAdd(1, ordering: .relaxed)
-            guard let place = Self.place(of: address, backend.addresses, contents.map(\.count)) else { continue }
-            state.withLock { $0.wanted.append(place) }
+            state.withLock { state in
+                // Where the back-end has its memory now: it may have been told anew since the loop began, and the fault be there.
+                guard let addresses = state.backend?.addresses else { return }
+                if let place = Self.place(of: address, addresses, contents.map(\.count)) { state.wanted.append(place) }
+            }
         }
         // Asked under the lock: who has turned it off and then sees a page in the list knows that it stays there.
         let wanted = state.withLock { state in

@@ -20,15 +20,21 @@ import Virtio
     }
 
     /// A session with an IOMMU and 1 MiB of memory in which each page begins with its number; ring 0, of 1024 descriptors, is described.
+    /// A memory file of 1 MiB whose pages begin with their number and `addend`.
+    private static func memory(_ addend: UInt64 = 0) throws -> FileDescriptor {
+        let memory = try MemoryFile.create(name: "guest", size: TestFrontend.regionSize)
+        let mapping = try MemoryMapping(descriptor: memory, offset: 0, size: TestFrontend.regionSize)
+        for page in 0..<Int(TestFrontend.regionSize / 4096) {
+            unsafe mapping.base.storeBytes(of: UInt64(page) + addend, toByteOffset: 4096 * page, as: UInt64.self)
+        }
+        return memory
+    }
+
     private static func session(
         size: UInt32 = 1024, isPacked: Bool = false, limits: SessionLimits = SessionLimits(), isAwaited: Bool = false,
         features: VirtioFeatures = []
     ) throws -> (frontend: TestFrontend, memory: FileDescriptor) {
-        let memory = try MemoryFile.create(name: "guest", size: TestFrontend.regionSize)
-        let mapping = try MemoryMapping(descriptor: memory, offset: 0, size: TestFrontend.regionSize)
-        for page in 0..<Int(TestFrontend.regionSize / 4096) {
-            unsafe mapping.base.storeBytes(of: UInt64(page), toByteOffset: 4096 * page, as: UInt64.self)
-        }
+        let memory = try memory()
         let frontend = TestFrontend(limits: limits, realHost: true)
         frontend.device.offeredFeatures.insert(.accessPlatform)
         var features = features.union([.version1, .accessPlatform, .protocolFeatures])
@@ -97,6 +103,24 @@ import Virtio
         #expect(frontend.device.calls == [.memory(rings: [0])])
         let same = try #require(frontend.device.configurations[0]).addresses
         #expect(unsafe same.descriptors == after.descriptors && same.device == after.device, "nothing is mapped anew for it")
+    }
+
+    @Test("A region more leaves the ring where it is; other memory at the same addresses takes it along, and a table without it is refused")
+    func tables() throws {
+        let (frontend, _) = try Self.session()
+        try Self.start(frontend)
+        let before = try #require(frontend.device.configurations[0]).addresses
+        frontend.device.calls = []
+        let far = TestFrontend.region(guest: 1 << 30, frontend: 1 << 40)
+        #expect(frontend.ask(.addMemoryRegion, .memoryRegion(far), [try Self.memory()]) == 0)
+        let beside = try #require(frontend.device.configurations[0]).addresses
+        #expect(unsafe beside.descriptors == before.descriptors && beside.device == before.device)
+        #expect(frontend.ask(.setMemoryTable, .memoryTable([far]), [try Self.memory()]) == Refusal.Code.memory.rawValue)
+        #expect(frontend.ask(.setMemoryTable, .memoryTable([TestFrontend.region()]), [try Self.memory(1000)]) == 0)
+        let after = try #require(frontend.device.configurations[0]).addresses
+        #expect(unsafe Self.numbers(after.descriptors, 4) == [1015, 1014, 1013, 1012])
+        #expect(unsafe Self.numbers(after.device, 3) == [1007, 1006, 1005])
+        #expect(frontend.device.calls == [.memory(rings: [0]), .memory(rings: [0])])
     }
 
     @Test("An area in one piece is used where guest memory is mapped, whatever its pages permit")
