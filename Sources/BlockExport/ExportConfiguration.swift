@@ -49,6 +49,9 @@ public struct ExportConfiguration: Sendable {
     /// Whether guest memory is registered with io_uring, which pins it (docs/architecture.md, "Registered memory"). Without effect on other
     /// engines.
     public var registersMemory = false
+    /// Whether guests may move here by post-copy: their front-end gets a userfaultfd, with which it can stop any thread of this process
+    /// (docs/migration.md, "Post-copy").
+    public var offersPostcopy = false
 
     /// Where front-ends reach an export.
     public enum Endpoint: Sendable {

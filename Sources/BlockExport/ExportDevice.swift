@@ -69,7 +69,8 @@ final class ExportDevice: @ControlActor SessionDevice {
     var offeredFeatures: VirtioFeatures { disk.offeredFeatures }
     /// Why PAGEFAULT is not offered. Pinning asks for every page, which post-copy would have to bring over first: the two exclude each other.
     var postcopyRefusal: String? {
-        configuration.registersMemory ? "guest memory is registered with io_uring (register_memory)" : AwaitedMemory.unavailability
+        if !configuration.offersPostcopy { return "post_copy is off; see docs/migration.md" }
+        return configuration.registersMemory ? "guest memory is registered with io_uring (register_memory)" : AwaitedMemory.unavailability
     }
     var offeredProtocolFeatures: ProtocolFeatures {
         postcopyRefusal == nil ? Session.servedProtocolFeatures : Session.servedProtocolFeatures.subtracting(.pageFault)
@@ -148,20 +149,24 @@ final class ExportDevice: @ControlActor SessionDevice {
         let done: @ControlActor () -> Void = { completion.value() }
         switch change {
         case .kick(let kick, let isPolled):
-            queue.onPoller({ loop, token in loop.replaceKick(token, isPolled ? nil : kick) }, completion: done)
+            queue.onPoller(
+                { loop, token in loop.replaceKick(token, isPolled ? nil : kick) },
+                beforeBegin: { ($0.setup.ring.kick, $0.setup.ring.isPolled) = (kick, isPolled) }, completion: done)
         case .call(let call):
-            queue.onPoller({ loop, token in loop.replaceCall(token, call) }, completion: done)
+            queue.onPoller(
+                { loop, token in loop.replaceCall(token, call) }, beforeBegin: { $0.setup.ring.call = call }, completion: done)
         case .kicked:
             queue.onPoller({ loop, token in loop.kicked(token) }, completion: done)
         case .error(let error):
             ringErrors[index] = error
             done()
         case .suspended:
-            queue.onPoller({ loop, token in loop.suspend(token) }, completion: done)
+            queue.onPoller({ loop, token in loop.suspend(token) }, beforeBegin: { $0.isSuspended = true }, completion: done)
         case .denied(let miss):
             queue.onPoller({ loop, token in loop.deny(token, miss) }, completion: done)
         case .log(let log):
-            queue.onPoller({ loop, token in loop.queues[token]?.replaceLog(log) }, completion: done)
+            queue.onPoller(
+                { loop, token in loop.queues[token]?.replaceLog(log) }, beforeBegin: { $0.setup.ring.log = log }, completion: done)
         }
     }
 
@@ -174,6 +179,11 @@ final class ExportDevice: @ControlActor SessionDevice {
             let place = HandedOver(place)
             queues[index].onPoller(
                 { loop, token in loop.replaceMemory(token, memory, place.value) },
+                beforeBegin: {
+                    let place = place.value
+                    ($0.setup.ring.memory, $0.setup.ring.addresses, $0.setup.ring.joined) = (memory, place.addresses, place.joined)
+                    ($0.setup.ring.log, $0.isSuspended) = (place.log, false)
+                },
                 completion: {
                     pending -= 1
                     guard pending == 0 else { return }

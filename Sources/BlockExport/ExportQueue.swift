@@ -35,8 +35,8 @@ final class ExportQueue {
 
     private enum State {
         case stopped
-        /// Started, but abandoned requests have not ended, or somebody else has the backing: what is to be done on the poller then.
-        case waiting(Running, [@Sendable (PollerLoop) -> Void])
+        /// Started, but abandoned requests have not ended, or somebody else has the backing: how the ring begins then.
+        case waiting(Running, Beginning)
         case running(Running)
         /// On the way to another poller: what is to be done when it has arrived, or stays.
         case moving(Running, [@ControlActor () -> Void])
@@ -53,6 +53,13 @@ final class ExportQueue {
         var memoryNode: Int?
         /// The base to answer with when the poller could not even begin.
         var startBase: RingBase
+    }
+
+    /// How a ring begins. While it waits to, each change of the front-end's takes the place of the one before: none is kept twice.
+    struct Beginning {
+        var setup: QueueSetup
+        /// The ring may not be looked at until its memory is replaced.
+        var isSuspended = false
     }
 
     init(identity: QueueIdentity, drainTimeoutNanoseconds: UInt64) throws(SystemError) {
@@ -92,22 +99,19 @@ final class ExportQueue {
         let running = Running(
             poller: poller, place: place, token: token, ringSize: setup.ring.size,
             isPacked: setup.ring.features.contains(.ringPacked), memoryNode: memoryNode, startBase: setup.ring.base)
-        let begin = Self.begin(setup, token, on: poller)
         self.waitsForLock = waitsForLock
-        if abandonedCount > 0 || waitsForLock {
-            state = .waiting(running, [begin])
-        } else {
-            state = .running(running)
-            poller.post(begin)
-        }
+        state = .waiting(running, Beginning(setup: setup))
+        beginIfReady()
     }
 
-    /// The job that makes a poller run the ring.
-    private static func begin(_ setup: QueueSetup, _ token: UInt64, on poller: Poller) -> @Sendable (PollerLoop) -> Void {
+    /// Makes a poller run the ring.
+    private static func begin(_ beginning: Beginning, _ token: UInt64, on poller: Poller) {
+        let (setup, isSuspended) = (beginning.setup, beginning.isSuspended)
         poller.prepare(for: setup.disk.choice)
-        return { loop in
+        poller.post { loop in
             do {
                 try loop.add(setup.makeQueue(on: loop), token: token)
+                if isSuspended { loop.suspend(token) }
             } catch {
                 setup.onFailure("\(error)")
             }
@@ -175,9 +179,9 @@ final class ExportQueue {
     }
 
     private func beginIfReady() {
-        guard abandonedCount == 0, !waitsForLock, case .waiting(let running, let jobs) = state else { return }
+        guard abandonedCount == 0, !waitsForLock, case .waiting(let running, let beginning) = state else { return }
         state = .running(running)
-        for job in jobs { running.poller.post(job) }
+        Self.begin(beginning, running.token, on: running.poller)
     }
 
     // MARK: Moves
@@ -205,7 +209,7 @@ final class ExportQueue {
             var next = running
             if let setup {
                 (next.poller, next.place, next.startBase) = (poller, place, setup.ring.base)
-                poller.post(Self.begin(setup, running.token, on: poller))
+                Self.begin(Beginning(setup: setup), running.token, on: poller)
             }
             state = .running(next)
             completion(setup != nil)
@@ -222,13 +226,20 @@ final class ExportQueue {
     }
 
     /// Does something with the queue on its poller, if it is there, and calls back.
-    func onPoller(_ body: @escaping @Sendable (PollerLoop, UInt64) -> Void, completion: @escaping @ControlActor () -> Void) {
-        guard let running else { preconditionFailure("ring \(identity) does not run") }
-        if case .waiting(_, let jobs) = state {
-            state = .waiting(running, jobs + [{ loop in body(loop, running.token) }])
+    ///
+    /// - Parameter change: what the same means for a ring that has not begun yet; nothing where its begin does it anyway.
+    func onPoller(
+        _ body: @escaping @Sendable (PollerLoop, UInt64) -> Void, beforeBegin change: @escaping (inout Beginning) -> Void = { _ in },
+        completion: @escaping @ControlActor () -> Void
+    ) {
+        // The poller gave the ring back, and only the session has not heard of it: the backing's lock is on its way back.
+        guard let running else { return completion() }
+        if case .waiting(_, var beginning) = state {
+            change(&beginning)
+            state = .waiting(running, beginning)
             return completion()
         }
-        if case .moving = state { return afterMove { [self] in onPoller(body, completion: completion) } }
+        if case .moving = state { return afterMove { [self] in onPoller(body, beforeBegin: change, completion: completion) } }
         let reply = HandedOver(completion)
         running.poller.post { loop in
             body(loop, running.token)

@@ -78,9 +78,10 @@ package final class HeldRequests {
         onChange(.began)
     }
 
-    /// Notes that a request that was held has ended, or goes on with its next range.
+    /// Notes that a request that was held has ended, or goes on with its next range; nothing where it was given up meanwhile.
     func end(_ slot: UnsafeMutablePointer<RequestSlot>) {
         unsafe slot.pointee.rangesLeft &= ~RequestSlot.heldMark
+        guard outstanding > 0 else { return }
         outstanding -= 1
         counters.set(.held, outstanding)
         if outstanding == 0 { onChange(.ended) }

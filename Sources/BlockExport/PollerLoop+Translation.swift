@@ -41,5 +41,7 @@ extension PollerLoop {
         queue.state = .running
         heat(queue)
         updateWaking()
+        // What ended meanwhile was not written to the ring, and a turn that finds nothing new completes nothing.
+        if queue.hasCompletions { completeAll() }
     }
 }

@@ -336,7 +336,7 @@ final class PollerLoop {
             // What an engine ended at once, without the kernel, wakes nobody.
             if queues.values.contains(where: \.hasCompletions) { return completeAll() }
             // Pinned between turns, a piece at a time, until all is.
-            if let registrations, registrations.isPending { return }
+            if let registrations, registrations.isPending { return takeEvents(timeoutNanoseconds: 0) }
             // An engine that has something finished already must be reaped first; one that has not will make its descriptor readable.
             for index in 0..<engines.count where !engines.with(index, { $0.prepareToSleep() }) { return }
             PollerGauges.add(1, to: poller.gauges.sleeps)

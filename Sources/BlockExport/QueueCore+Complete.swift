@@ -102,7 +102,9 @@ extension QueueCore {
     mutating func discard() -> Int {
         var done = 0
         while let operation = unsafe completions.pointee.pop() {
-            unsafe release(UnsafeMutableRawPointer(operation).assumingMemoryBound(to: RequestSlot.self))
+            let slot = unsafe UnsafeMutableRawPointer(operation).assumingMemoryBound(to: RequestSlot.self)
+            if unsafe slot.pointee.isHeld { unsafe held?.end(slot) }
+            unsafe release(slot)
             done += 1
         }
         counters.set(.inFlight, UInt64(slots.used))

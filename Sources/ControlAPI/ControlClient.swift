@@ -114,10 +114,11 @@ public final class ControlClient {
     public func nextEvent(deadline: UInt64) throws(Failure) -> EventInfo? {
         if !events.isEmpty { return events.removeFirst() }
         do {
-            guard received.contains(UInt8(ascii: "\n")) || MonotonicClock.now() < deadline else { return nil }
-            let isThere =
-                try received.contains(UInt8(ascii: "\n")) || socket.wait(for: .readable, nanoseconds: deadline - MonotonicClock.now())
-            guard isThere else { return nil }
+            if !received.contains(UInt8(ascii: "\n")) {
+                // One look: the deadline may pass between two.
+                let now = MonotonicClock.now()
+                guard now < deadline, try socket.wait(for: .readable, nanoseconds: deadline - now) else { return nil }
+            }
             guard let event = Self.event(try receiveLine(deadline: deadline)) else {
                 throw Failure.broken(path: path, reason: "a line came that is no event")
             }

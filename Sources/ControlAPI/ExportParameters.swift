@@ -41,6 +41,8 @@ public struct ExportParameters: DescribedObject {
     public var ioPoll: Bool?
     /// Whether guest memory is registered with io_uring.
     public var registerMemory: Bool?
+    /// Whether guests may move here by post-copy.
+    public var postCopy: Bool?
 
     /// Names on the wire.
     public enum CodingKeys: String, CodingKey, CaseIterable {
@@ -61,6 +63,7 @@ public struct ExportParameters: DescribedObject {
         case coalesceCount = "coalesce_count"
         case ioPoll = "io_poll"
         case registerMemory = "register_memory"
+        case postCopy = "post_copy"
     }
 
     /// The most queues of an export.
@@ -141,6 +144,10 @@ public struct ExportParameters: DescribedObject {
             .optional(
                 CodingKeys.registerMemory, .boolean,
                 "pin guest memory for io_uring; not for guests whose memory is taken back while they run (balloon, free page reporting, virtio-mem)",
+                default: "false"),
+            .optional(
+                CodingKeys.postCopy, .boolean,
+                "let guests move here by post-copy; only for front-ends that are trusted like the daemon itself, which they can stop then",
                 default: "false"),
         ]
     }

@@ -77,6 +77,7 @@ public struct ExportDefaults: DescribedObject {
     var coalesceCount: Int?
     var ioPoll: Bool?
     var registerMemory: Bool?
+    var postCopy: Bool?
 
     enum CodingKeys: String, CodingKey {
         case socketMode = "socket_mode"
@@ -91,6 +92,7 @@ public struct ExportDefaults: DescribedObject {
         case coalesceCount = "coalesce_count"
         case ioPoll = "io_poll"
         case registerMemory = "register_memory"
+        case postCopy = "post_copy"
     }
 
     /// Those of `export.create` that make sense for several.
@@ -116,6 +118,7 @@ public struct ExportDefaults: DescribedObject {
         result.coalesceCount = parameters.coalesceCount ?? coalesceCount
         result.ioPoll = parameters.ioPoll ?? ioPoll
         result.registerMemory = parameters.registerMemory ?? registerMemory
+        result.postCopy = parameters.postCopy ?? postCopy
         return result
     }
 }

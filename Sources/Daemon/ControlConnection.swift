@@ -27,7 +27,7 @@ final class ControlConnection {
     nonisolated static let lineTimeoutNanoseconds: UInt64 = 30_000_000_000
 
     private let socket: FileDescriptor
-    /// Closes descriptors that come although nobody asked for them.
+    /// Closes descriptors that come although nobody asked for them, before the connection ends.
     private let closing: ClosingQueue?
     private let handler: ControlServer.Handler
     private let onClose: @ControlActor (ObjectIdentifier) -> Void
@@ -49,8 +49,8 @@ final class ControlConnection {
     private var isSubscribed = false
     /// Events that found no room in `events`, and the number of the last of them.
     private var lost: (count: UInt64, sequence: UInt64) = (0, 0)
-    /// Told when the peer subscribed, with the name that it gave.
-    private let onSubscribe: @ControlActor (ControlConnection, String?) -> Void
+    /// Told when the peer subscribes, with the name that it gave; says why it cannot.
+    private let onSubscribe: @ControlActor (ControlConnection, String?) -> ControlError?
 
     /// When the peer last sent or took something, monotonic nanoseconds.
     private(set) var lastActive = MonotonicClock.now()
@@ -61,7 +61,7 @@ final class ControlConnection {
     init(
         socket: FileDescriptor, lineTimeoutNanoseconds: UInt64 = lineTimeoutNanoseconds, closing: ClosingQueue? = nil,
         handler: @escaping ControlServer.Handler,
-        onSubscribe: @escaping @ControlActor (ControlConnection, String?) -> Void,
+        onSubscribe: @escaping @ControlActor (ControlConnection, String?) -> ControlError?,
         onClose: @escaping @ControlActor (ObjectIdentifier) -> Void
     ) throws(SystemError) {
         self.onSubscribe = onSubscribe
@@ -101,6 +101,10 @@ final class ControlConnection {
                 try unsafe UnixSocket.receive(socket, into: $0, maximumDescriptors: 0, closing: closing)
             }
             guard let received else { return }
+            if received.lostDescriptors {
+                let hint = "nothing here is done with a descriptor; this connection is closed"
+                return refuseLine("descriptors were sent along", hint: hint)
+            }
             lastActive = MonotonicClock.now()
             hasInputEnded = received.byteCount == 0
             input.append(contentsOf: chunk[..<received.byteCount])
@@ -183,11 +187,14 @@ final class ControlConnection {
         state = .working
         setInterest([])
         Task { @ControlActor in
-            let outcome = await handler(request)
+            var outcome = await handler(request)
             guard state == .working else { return }
             if request.method == MethodName.eventsSubscribe.rawValue, case .success = outcome {
-                isSubscribed = true
-                onSubscribe(self, request.parameters["name"]?.string)
+                if let refusal = onSubscribe(self, request.parameters["name"]?.string) {
+                    outcome = .failure(refusal)
+                } else {
+                    isSubscribed = true
+                }
             }
             if let id = request.id {
                 answer(RPCResponse(id: id, outcome: outcome))

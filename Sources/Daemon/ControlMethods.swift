@@ -105,13 +105,9 @@ struct ControlMethods {
             pollers: pollerInfos)
     }
 
-    /// Checks only: the connection is subscribed by whoever has it.
+    /// Checks the name only: the connection is subscribed by whoever has it, if there is room.
     private func subscribe(_ parameters: EventsSubscribe.Parameters) async throws(ControlError) -> EventsSubscribe.Result {
         if let name = parameters.name { _ = try registry.show(name) }
-        guard registry.events.hasRoom else {
-            let message = "\(EventStream.subscriberCountMax) connections are sent events already"
-            throw ControlError(.limit, message, hint: "close one of them")
-        }
         return .init(sequence: registry.events.sequence)
     }
 

@@ -111,7 +111,7 @@ final class ControlServer {
         do {
             let connection = try ControlConnection(
                 socket: socket, lineTimeoutNanoseconds: lineTimeoutNanoseconds, closing: closing, handler: handler,
-                onSubscribe: { [weak self] in self?.events.add($0, export: $1) },
+                onSubscribe: { [events] in events.add($0, export: $1) },
                 onClose: { [weak self] in
                     self?.connections[$0] = nil
                     self?.events.remove($0)

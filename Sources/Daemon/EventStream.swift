@@ -17,12 +17,16 @@ final class EventStream {
     /// The number of the last event.
     private(set) var sequence: UInt64 = 0
 
-    /// Whether another connection may subscribe.
-    var hasRoom: Bool { subscribers.count < Self.subscriberCountMax }
-
-    /// Sends the events of an export, or all, over a connection from now on.
-    func add(_ connection: ControlConnection, export: String?) {
-        subscribers[ObjectIdentifier(connection)] = Subscriber(connection: connection, export: export)
+    /// Sends the events of an export, or all, over a connection from now on; why not where it is one too many.
+    func add(_ connection: ControlConnection, export: String?) -> ControlError? {
+        let key = ObjectIdentifier(connection)
+        // One that has them already takes no room.
+        if subscribers[key] == nil, subscribers.count >= Self.subscriberCountMax {
+            let message = "\(Self.subscriberCountMax) connections are sent events already"
+            return ControlError(.limit, message, hint: "close one of them")
+        }
+        subscribers[key] = Subscriber(connection: connection, export: export)
+        return nil
     }
 
     /// The connection has ended.

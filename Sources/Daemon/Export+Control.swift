@@ -35,6 +35,7 @@ extension ExportConfiguration {
         }
         pollsCompletions = parameters.ioPoll ?? pollsCompletions
         registersMemory = parameters.registerMemory ?? registersMemory
+        offersPostcopy = parameters.postCopy ?? offersPostcopy
         drainTimeoutNanoseconds = settings.drainTimeoutNanoseconds
     }
 }

@@ -87,8 +87,14 @@ public final class AwaitedMemory: Sendable {
 
     /// Waits for the pages that a range of this memory touches. False when they never come, or may be what nobody wrote.
     public func touch(_ base: UnsafeRawPointer, _ count: Int) -> Bool {
-        if isWithdrawn { return false }
-        unsafe clinux_touch(base, count, PageSize.bytes)
+        var offset = 0
+        // Page by page: each one that is touched after the withdrawal would be copied, and may be one more mapping of the process.
+        while offset < count {
+            if isWithdrawn { return false }
+            let page = unsafe base + offset
+            unsafe clinux_touch(page)
+            offset += PageSize.bytes - Int(bitPattern: page) % PageSize.bytes
+        }
         return !isWithdrawn
     }
 }

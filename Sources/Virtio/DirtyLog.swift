@@ -46,9 +46,25 @@ public final class DirtyLog: @unchecked Sendable {
         unsafe (base + Int(index)).assumingMemoryBound(to: Atomic<UInt8>.self).pointee.bitwiseOr(mask, ordering: .releasing)
     }
 
-    /// Sets the bits of all pages below a guest address, as far as the log goes: for writes of which nobody kept the addresses.
-    public func markAll(below address: UInt64) {
-        let bytes = min(byteCount, (address &+ (8 * Self.pageSize - 1)) / (8 * Self.pageSize))
-        for index in 0..<bytes { set(.max, at: index) }
+    /// Sets the bits of all pages that a range of guest addresses touches, as far as the log goes: for writes of which nobody kept the
+    /// addresses. As fast as memory is written: 64 pages with a store, where the log is aligned for that.
+    public func markAll(from address: UInt64, byteCount length: UInt64) {
+        guard length > 0 else { return }
+        let (last, overflow) = address.addingReportingOverflow(length - 1)
+        let end = min((overflow ? .max : last) / Self.pageSize + 1, 8 * byteCount)
+        var page = address / Self.pageSize
+        while page < end {
+            let place = unsafe base + Int(page / 8)
+            if page % 8 == 0, end - page >= 64, Int(bitPattern: place) % MemoryLayout<UInt64>.alignment == 0 {
+                // Below the mapping's size, as 64 pages are. A store of all bits is what an OR of all is, at a fraction of its cost. Release:
+                // as in `set`.
+                unsafe place.assumingMemoryBound(to: Atomic<UInt64>.self).pointee.store(.max, ordering: .releasing)
+                page += 64
+            } else {
+                let upper = min(end, (page / 8 + 1) * 8)
+                set(UInt8.max << UInt8(page % 8) & UInt8.max >> UInt8(7 - (upper - 1) % 8), at: page / 8)
+                page = upper
+            }
+        }
     }
 }

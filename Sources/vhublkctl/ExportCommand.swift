@@ -89,6 +89,11 @@ extension ExportCommand {
                 "Pin guest memory for io_uring.",
                 discussion: "Never with a balloon, free page reporting or virtio-mem, which take pages back: data would be lost."))
         var registerMemory = false
+        @Flag(
+            help: ArgumentHelp(
+                "Let guests move here by post-copy.",
+                discussion: "Only for front-ends that are trusted like the daemon itself: they can stop it, and all it serves, with what they get."))
+        var postCopy = false
 
         func run() throws {
             var parameters = ExportParameters(
@@ -104,6 +109,7 @@ extension ExportCommand {
             parameters.coalesceCount = coalesceCount
             parameters.ioPoll = ioPoll ? true : nil
             parameters.registerMemory = registerMemory ? true : nil
+            parameters.postCopy = postCopy ? true : nil
             try ask(ExportCreate.self, parameters) {
                 "export \($0.name) is ready on \($0.socket ?? "its inherited socket")\n" + ExportText.details($0)
             }

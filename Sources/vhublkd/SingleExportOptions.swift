@@ -62,6 +62,11 @@ struct SingleExportOptions: ParsableArguments {
             "Pin guest memory for io_uring.",
             discussion: "Never with a balloon, free page reporting or virtio-mem, which take pages back: data would be lost."))
     var registerMemory = false
+    @Flag(
+        help: ArgumentHelp(
+            "Let guests move here by post-copy.",
+            discussion: "Only for front-ends that are trusted like the daemon itself: they can stop it, and all it serves, with what they get."))
+    var postCopy = false
 
     /// Whether one export is to be served.
     var areGiven: Bool { socketPath != nil || fd != nil || blkFile != nil }
@@ -116,6 +121,7 @@ struct SingleExportOptions: ParsableArguments {
         parameters.coalesceCount = coalesceCount
         parameters.ioPoll = ioPoll ? true : nil
         parameters.registerMemory = registerMemory ? true : nil
+        parameters.postCopy = postCopy ? true : nil
         return parameters
     }
 

@@ -111,6 +111,27 @@ import VhostUserFrontend
         try lingering.send(with: Message(.setOwner).encoded, over: try UnixSocket.connect(path: path))
     }
 
+    /// Each byte of a message may bring as many descriptors as one can.
+    @Test func insideAMessageNoMoreAreTakenThanMayWait() throws {
+        let closing = ClosingQueue()
+        let (ours, theirs) = try UnixSocket.pair()
+        let connection = MessageConnection(theirs, receiving: .requests, closing: closing)
+        let lingering = try LingeringSocket()
+        try lingering.send(with: Message(.setOwner).encoded, over: ours)
+        #expect(try connection.receive() != nil)
+        let event = try EventFD().descriptor
+        let batch = Array(repeating: event.rawValue, count: 200)
+        for byte in Message(.setOwner).encoded {
+            let sent = try unsafe [byte].withUnsafeBytes { try unsafe UnixSocket.send(ours, $0, descriptors: batch) }
+            #expect(sent == 1)
+        }
+        #expect(try connection.receive() == nil)
+        #expect(closing.isFull && closing.count < ClosingQueue.countMax + 200)
+        lingering.release()
+        for _ in 0..<1000 where closing.count > 0 { pause(milliseconds: 10) }
+        #expect(try connection.receive()?.lostDescriptors == true, "the rest when there is room")
+    }
+
     @Test func whoseDescriptorsPileUpIsReadNoMore() async throws {
         let pair = try await Pair()
         let socket = try UnixSocket.connect(path: pair.bad.path)

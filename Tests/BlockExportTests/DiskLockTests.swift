@@ -41,6 +41,10 @@ import VhostUserFrontend
         late.queues[0].flushSubmissions()
         #expect(second.waitFor { if case .notice(let text) = $0 { text.contains(conflict) } else { false } })
         #expect(await second.export.status.queues[0].state == "waiting for the backing")
+        // What it changes meanwhile takes the place of what it changed before.
+        let before = try openDescriptorCount()
+        for _ in 0..<600 { try late.connection.setCall(0, try EventFD().descriptor) }
+        #expect(try openDescriptorCount() < before + 300)
 
         try driver.stop()
         #expect(await !first.export.status.isLocked, "given back before GET_VRING_BASE is answered")

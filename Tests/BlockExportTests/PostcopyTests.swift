@@ -98,6 +98,7 @@ import Virtio
         let served = try await ServedExport.start {
             $0.backing = .file(path: path)
             $0.engine = setting.engine
+            $0.offersPostcopy = true
             adjust(&$0)
         }
         try await body(served, path)
@@ -155,6 +156,20 @@ import Virtio
         }
     }
 
+    /// Its descriptor lets whoever has it stop any thread of the process: no front-end gets one unasked.
+    @Test func itIsOffUnlessItIsAskedFor() async throws {
+        let served = try await ServedExport.start()
+        #expect(await served.export.status.postcopyRefusal == "post_copy is off; see docs/migration.md")
+        let driver = try BlockDriver(path: served.path, options: Self.options(Self.settings[0]))
+        #expect(!driver.connection.protocolFeatures.contains(.pageFault))
+        #expect(throws: FrontendError.self) { _ = try driver.connection.adviseOfPostcopy() }
+        driver.close()
+        try await served.stop()
+        let asked = try await ServedExport.start { $0.offersPostcopy = true }
+        #expect(await asked.export.status.postcopyRefusal == nil)
+        try await asked.stop()
+    }
+
     /// Whether requests did not end within the drain time-out.
     static func hasAbandoned(_ served: ServedExport) -> Bool {
         served.told.contains { if case .notice(let text) = $0 { text.contains("abandoned") } else { false } }
@@ -192,6 +207,7 @@ import Virtio
         let served = try await ServedExport.start {
             $0.backing = .file(path: disk.file)
             $0.engine = .ioURing
+            $0.offersPostcopy = true
             $0.drainTimeoutNanoseconds = 200_000_000
         }
         let (driver, source) = try Self.arrive(served, Setting(isPacked: isPacked, engine: .ioURing, oneByOne: false))

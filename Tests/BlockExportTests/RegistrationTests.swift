@@ -14,7 +14,7 @@ import VhostUserFrontend
         let path: String
         let served: ServedExport
 
-        init(_ engine: EngineKind = .ioURing) async throws {
+        init(_ engine: EngineKind = .ioURing, pollMode: PollMode = .adaptive) async throws {
             let path = NSTemporaryDirectory() + "vhublk-registration-\(UUID().uuidString)"
             self.path = path
             #expect(FileManager.default.createFile(atPath: path, contents: Data(count: 1 << 20)))
@@ -22,6 +22,7 @@ import VhostUserFrontend
                 $0.backing = .file(path: path)
                 $0.engine = engine
                 $0.registersMemory = true
+                $0.pollMode = pollMode
             }
         }
 
@@ -118,6 +119,23 @@ import VhostUserFrontend
         try driver.connection.setMemory(driver.memory)
         try Self.writeAndReadBack(driver, 7)
         await disk.expectRegistered(64 << 20)
+        driver.close()
+        try await disk.served.stop()
+        try Self.expectUnpinned()
+    }
+
+    /// A poller that does nothing but pin looks at the kicks of its queues between two pieces.
+    @Test func kicksAreReadWhileMemoryIsPinned() async throws {
+        let disk = try await Served(pollMode: .interrupt)
+        let driver = try BlockDriver(
+            path: disk.served.path, options: BlockDriver.options(isPacked: false) { $0.memory = [Self.ranges[0]] })
+        await disk.expectRegistered(40 << 20)
+        #expect(try #require(driver.request(.read, length: 512)).status == .ok)
+        pause(milliseconds: 20)
+        let more = try DriverMemory(shared: [.init(guestAddress: 1 << 32, size: 1 << 30)])
+        try driver.connection.addRegion(0, of: more)
+        #expect(try #require(driver.request(.read, length: 512)).status == .ok)
+        #expect(await disk.served.export.status.queues[0].registeredBytes == 40 << 20, "the request did not wait for the gigabyte")
         driver.close()
         try await disk.served.stop()
         try Self.expectUnpinned()

@@ -27,7 +27,7 @@ struct CommandLineTests {
         (["--socket-path", "/" + String(repeating: "s", count: 200), "--blk-file", "null:1G"], "--socket-path"),
         (["--socket-path", "/x", "--blk-file", "null:1G", "--serial", "123456789012345678901"], "--serial"),
         (["--on-error", "hold"], "neither"), (["--socket-path", "/x", "--blk-file", "null:1G", "--on-error", "hold:soon"], "hold:soon"),
-        (["--register-memory"], "neither"), (["--socket-mode", "0600"], "neither"), (["--coalesce-us", "50"], "neither"),
+        (["--register-memory"], "neither"), (["--post-copy"], "neither"), (["--socket-mode", "0600"], "neither"), (["--coalesce-us", "50"], "neither"),
         (["--socket-path", "/x", "--blk-file", "null:1G", "--spin-us", "1001"], "--spin-us cannot be 1001"),
         (["--socket-path", "/x", "--blk-file", "null:1G", "--coalesce-us=-1"], "--coalesce-us cannot be -1"),
         (["--socket-path", "/x", "--blk-file", "null:1G", "--coalesce-count", "0"], "--coalesce-count cannot be 0"),

@@ -111,6 +111,9 @@ struct EventTests {
             _ = try clients[clients.count - 1].call(EventsSubscribe.self, .init())
         }
         #expect(try daemon.refusal(.eventsSubscribe, [:]).kind == .limit)
+        try Self.create(daemon, "a")
+        _ = try clients[0].call(EventsSubscribe.self, .init(name: "a"))
+        #expect(try clients[0].nextEvent(deadline: Self.soon())?.export == "a", "one of the 64 may choose anew")
         clients.removeLast()
         #expect(waits { (try? daemon.client().call(EventsSubscribe.self, .init())) != nil }, "a place is free again")
     }

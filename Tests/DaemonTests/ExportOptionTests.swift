@@ -44,7 +44,7 @@ struct ExportOptionTests {
     private static let choices: [[String]] = [
         ["--queue-size", "64"], ["--engine", "libaio"], ["--read-only"], ["--serial", "OPTIONS"], ["--block-size", "4096"],
         ["--poll", "interrupt"], ["--cpus", "0"], ["--direct", "off"], ["--on-error", "hold:5"], ["--spin-us", "7"],
-        ["--coalesce-us", "50"], ["--coalesce-count", "9"], ["--register-memory"], ["--socket-mode", "0600"],
+        ["--coalesce-us", "50"], ["--coalesce-count", "9"], ["--register-memory"], ["--post-copy"], ["--socket-mode", "0600"],
         ["--socket-group", "\(getegid())"],
     ]
 
@@ -78,6 +78,7 @@ struct ExportOptionTests {
         #expect(ofMany.queueSize == 64 && ofMany.engine == "libaio" && ofMany.readOnly && ofMany.serial == "OPTIONS")
         #expect(ofMany.blockSize == 4096 && ofMany.poll == .interrupt && !ofMany.directIO && ofMany.onError.text == "hold:5")
         #expect(ofMany.spinUS == 7 && ofMany.coalesceUS == 50 && ofMany.coalesceCount == 9 && ofMany.registerMemory)
+        #expect(ofMany.postcopyRefusal?.contains("register_memory") == true && untouched.postcopyRefusal?.contains("post_copy") == true)
         #expect(untouched.spinUS != 7 && untouched.coalesceUS != 50 && !untouched.registerMemory && !untouched.readOnly)
     }
 

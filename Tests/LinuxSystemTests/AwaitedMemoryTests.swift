@@ -101,6 +101,37 @@ import Testing
         }
     }
 
+    /// Mappings of this process in a part of it.
+    private static func mappingCount(_ mapping: MemoryMapping) throws -> Int {
+        let base = unsafe UInt(bitPattern: mapping.base)
+        let lines = try #require(SystemFile.text("/proc/self/maps")).split(separator: "\n")
+        return lines.count { line in
+            guard let start = UInt(line.prefix { $0 != "-" }, radix: 16) else { return false }
+            return start >= base && start < base + UInt(mapping.size)
+        }
+    }
+
+    /// A process has 65530 mappings, and a peer may give memory that is all holes.
+    @Test func withdrawnMemoryTakesFewMappings() throws {
+        let size = 64 << 20
+        let file = try MemoryFile.create(name: "awaited", size: UInt64(size))
+        let awaited = try AwaitedMemory()
+        let mapping = try MemoryMapping(descriptor: file, offset: 0, size: UInt64(size), guardedFor: .max, awaited: awaited)
+        let isThere = Locked<Bool?>(nil)
+        let thread = try PinnedThread(name: "touch") {
+            let answer = unsafe awaited.touch(mapping.base, size)
+            isThere.withLock { $0 = answer }
+        }
+        _ = try Self.fault(awaited)
+        awaited.withdraw()
+        thread.join()
+        #expect(isThere.withLock { $0 } == false)
+        #expect(try Self.mappingCount(mapping) <= 3, "who waited for the first page goes no further")
+        // Bytes that are moved all the same, as into a buffer of our own.
+        for page in 0..<size / Self.pageSize { #expect(Self.byte(mapping, page: page) == 0) }
+        #expect(try Self.mappingCount(mapping) <= size / (2 << 20) + 2)
+    }
+
     /// The kernel waits for nobody: a transfer of a missing page is an error at once.
     @Test func theKernelDoesNotWait() throws {
         try Self.with { _, mapping, file in

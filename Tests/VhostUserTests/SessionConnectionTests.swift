@@ -173,6 +173,21 @@ import Virtio
         #expect(server.closure == nil)
     }
 
+    @Test("A descriptor on the back-end channel, which no answer has, ends the channel only", arguments: [12, 1])
+    func descriptorsOnBackendChannel(byteCount: Int) throws {
+        let server = try TestServer()
+        try server.negotiate()
+        try server.startRing()
+        let (theirs, ours) = try UnixSocket.pair()
+        try server.front.send(Message(.setBackendChannel, descriptors: [theirs]))
+        server.pump()
+        let answer = Message(.configChange).reply(.u64(0)).encoded
+        #expect(try rawSend(ours, Array(answer.prefix(byteCount)), [theirs]) == byteCount)
+        server.connection.backendSocketIsReady(canRead: true, canWrite: false)
+        #expect(!server.connection.session.status.hasBackendChannel)
+        #expect(server.closure == nil)
+    }
+
     @Test("A channel whose other end is closed is noticed when something is sent")
     func sendOnClosedChannel() throws {
         let server = try TestServer()

@@ -70,16 +70,23 @@ import Virtio
         }
     }
 
-    @Test("Marking all stops at the address and at the log's end")
-    func all() {
-        let fixture = Fixture(byteCount: 4)
-        fixture.log.markAll(below: 0)
-        #expect(fixture.pages.isEmpty)
-        fixture.log.markAll(below: 9 * 4096)
-        #expect(fixture.pages == Array(0..<16), "whole bytes")
-        fixture.log.markAll(below: .max)
-        #expect(fixture.guardsAreUntouched)
-        #expect(fixture.log.end == 4 * 8 * 4096)
+    @Test("Marking all of a range marks its pages and no others, and stops at the log's end", arguments: [4, 40, 43])
+    func all(byteCount: Int) {
+        let pageCount = UInt64(byteCount) * 8
+        let ranges = [
+            (0, 0), (0, 9 * 4096), (4095, 2), (3 * 4096, 1), (5 * 4096, 64 * 4096), (64 * 4096, 128 * 4096), (1, 200 * 4096), (0, .max),
+            (17 * 4096, .max), (.max, 1), (.max, .max), (pageCount * 4096 - 1, 4096),
+        ] as [(UInt64, UInt64)]
+        for (address, length) in ranges {
+            let fixture = Fixture(byteCount: byteCount)
+            fixture.log.markAll(from: address, byteCount: length)
+            let last = address.addingReportingOverflow(length == 0 ? 0 : length - 1)
+            let end = length == 0 ? 0 : min((last.overflow ? .max : last.partialValue) / 4096 + 1, pageCount)
+            let first = address / 4096
+            #expect(fixture.pages == (first < end ? Array(first..<end) : []), "\(length) bytes at \(address)")
+            #expect(fixture.guardsAreUntouched)
+            #expect(fixture.log.end == pageCount * 4096)
+        }
     }
 
     @Test("Whether bits were set is told once")

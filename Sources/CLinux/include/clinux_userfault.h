@@ -19,5 +19,5 @@ int clinux_userfault_next(int fd, uint64_t *address);
 /// Brings `size` bytes from `source` to `target`, an address of the process that made the descriptor; both are page-aligned.
 int clinux_userfault_copy(int fd, uint64_t target, const void *source, size_t size);
 
-/// Reads a byte of each page that the range touches, and waits for it where it must.
-void clinux_touch(const void *base, size_t size, size_t page_size);
+/// Reads a byte, and waits for its page where it must.
+void clinux_touch(const void *byte);

@@ -21,6 +21,7 @@ public final class MessageConnection {
     private let incoming: Incoming
     private let payloadByteCountMax: Int
     private let closing: ClosingQueue?
+    private let takesDescriptors: Bool
 
     /// The message being received: its bytes so far, header included, and what came along.
     private var bytes: [UInt8] = []
@@ -36,15 +37,16 @@ public final class MessageConnection {
     private var outgoing: [Outgoing] = []
 
     /// Takes over a connected, non-blocking socket. Descriptors that come over it are closed by `closing`, where one is given, or by whoever
-    /// lets go of them, who may have to wait then.
+    /// lets go of them, who may have to wait then. Without `takesDescriptors` the first one that comes ends the stream.
     public init(
         _ socket: FileDescriptor, receiving incoming: Incoming, payloadByteCountMax: Int = MessageLimits.payloadByteCountMax,
-        closing: ClosingQueue? = nil
+        closing: ClosingQueue? = nil, takesDescriptors: Bool = true
     ) {
         self.socket = socket
         self.incoming = incoming
         self.payloadByteCountMax = payloadByteCountMax
         self.closing = closing
+        self.takesDescriptors = takesDescriptors
     }
 
     /// Whether messages wait to be sent: wait for the socket to become writable, then `flush`.
@@ -73,8 +75,11 @@ public final class MessageConnection {
     /// Reads until `bytes` has `count` of them; false when that many are not there yet.
     private func fill(to count: Int) throws(StreamError) -> Bool {
         while bytes.count < count {
+            // Each byte may bring descriptors: within a message too nothing is read that could bring more than may wait.
+            if let closing, closing.isFull { return false }
             let received = try receive(upTo: count - bytes.count)
             guard let received else { return false }
+            if !takesDescriptors, received.lostDescriptors || !received.descriptors.isEmpty { throw .unexpectedDescriptors }
             descriptors.append(contentsOf: received.descriptors)
             lostDescriptors = lostDescriptors || received.lostDescriptors
             if received.byteCount == 0 { throw .closed(insideMessage: !bytes.isEmpty) }

@@ -31,10 +31,15 @@ extension Session {
         }
         logging.log = log
         changeLog(ofRings: rings.indices) { [self] in
-            if logging.hasUnknownWrites, features.contains(.logAll), let end = memoryTable.memory?.end { log.markAll(below: end) }
+            if logging.hasUnknownWrites, features.contains(.logAll) { markAllMemory(in: log) }
             logging.hasUnknownWrites = false
             answer(.u64(0))
         }
+    }
+
+    /// The pages of the regions only: what else the log has bits for is no memory, and may be all of 2^47 addresses.
+    private func markAllMemory(in log: DirtyLog) {
+        for region in memoryTable.memory?.regions ?? [] { log.markAll(from: region.guestAddress, byteCount: region.size) }
     }
 
     /// "it may be used to inform the front-end that the log has been modified".

@@ -127,7 +127,8 @@ public final class SessionConnection {
             if connection.hasOutgoing { tellInterest() }
         case .ready: tellInterest()
         case .backendChannel(let socket):
-            backendConnection = MessageConnection(socket, receiving: .replies, closing: closing)
+            // What is sent there is asked for without a descriptor, and answered without.
+            backendConnection = MessageConnection(socket, receiving: .replies, closing: closing, takesDescriptors: false)
             toldBackendWrite = false
             onEvent(.backendSocket(socket))
         case .backendRequest(let message):

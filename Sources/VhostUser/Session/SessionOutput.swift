@@ -50,6 +50,8 @@ public enum StreamError: Error, Equatable, Sendable, CustomStringConvertible {
     case payloadTooLong(UInt32)
     /// An answer came where requests come, or a request where answers come.
     case wrongDirection(request: UInt32)
+    /// A descriptor came where no message has one.
+    case unexpectedDescriptors
     /// The peer does not take its answers, or sends on while one is pending.
     case tooManyMessages
     /// Protocol features were set that may not be set together.
@@ -72,6 +74,7 @@ public enum StreamError: Error, Equatable, Sendable, CustomStringConvertible {
         case .version(let version): "a message of version \(version); only version 1 exists"
         case .payloadTooLong(let size): "a message with a payload of \(size) bytes, longer than any message of the protocol"
         case .wrongDirection(let request): "message \(request) has the reply flag wrong"
+        case .unexpectedDescriptors: "a message with descriptors, which no answer has"
         case .tooManyMessages: "too many messages wait: the peer does not read its answers or does not wait for them"
         case .illegalProtocolFeatures(let features): "INBAND_NOTIFICATIONS needs BACKEND_REQ and REPLY_ACK; set were: \(features)"
         case .pagesMissing: "POSTCOPY_END came while a ring waits for a page of guest memory that never came"
