@@ -93,7 +93,7 @@ public final class AwaitedMemory: Sendable {
             if isWithdrawn { return false }
             let page = unsafe base + offset
             unsafe clinux_touch(page)
-            offset += unsafe PageSize.bytes - Int(bitPattern: page) % PageSize.bytes
+            offset += PageSize.bytes - Int(bitPattern: page) % PageSize.bytes
         }
         return !isWithdrawn
     }
