@@ -16,6 +16,8 @@ public final class PageSource: @unchecked Sendable {
         var faults: Userfault
         /// Where it has each region.
         var addresses: [UInt64]
+        /// Where it had them before its memory was told anew: a thread of its may wait there still.
+        var earlier: [[UInt64]] = []
     }
 
     private struct State {
@@ -69,8 +71,11 @@ public final class PageSource: @unchecked Sendable {
                 if state.backend?.faults.descriptor !== faults.descriptor {
                     if let old = state.backend { poller.remove(old.faults.descriptor.rawValue) }
                     try poller.add(faults.descriptor.rawValue, .readable, token: 1)
+                    state.backend = Backend(faults: faults, addresses: addresses)
+                } else if let old = state.backend?.addresses, old != addresses {
+                    state.backend?.earlier.append(old)
+                    state.backend?.addresses = addresses
                 }
-                state.backend = Backend(faults: faults, addresses: addresses)
             }
         } catch {
             throw FrontendError(.system, "the back-end's faults cannot be waited for: \(error)")
@@ -149,9 +154,11 @@ public final class PageSource: @unchecked Sendable {
         while let address = try backend.faults.next() {
             faults.wrappingAdd(1, ordering: .relaxed)
             state.withLock { state in
-                // Where the back-end has its memory now: it may have been told anew since the loop began, and the fault be there.
-                guard let addresses = state.backend?.addresses else { return }
-                if let place = Self.place(of: address, addresses, contents.map(\.count)) { state.wanted.append(place) }
+                // Looked up now: memory may have been told anew since the loop began, and the fault be there.
+                guard let backend = state.backend else { return }
+                let sizes = contents.map(\.count)
+                let places = ([backend.addresses] + backend.earlier.reversed()).lazy.compactMap { Self.place(of: address, $0, sizes) }
+                if let place = places.first { state.wanted.append(place) }
             }
         }
         // Asked under the lock: who has turned it off and then sees a page in the list knows that it stays there.
@@ -187,6 +194,10 @@ public final class PageSource: @unchecked Sendable {
             }
             guard let backend = state.backend, region < backend.addresses.count else { return }
             try backend.faults.wake(address: backend.addresses[region] + UInt64(offset), count: Self.pageSize)
+            // What is mapped there no more has nobody who waits.
+            for earlier in backend.earlier where region < earlier.count {
+                try? backend.faults.wake(address: earlier[region] + UInt64(offset), count: Self.pageSize)
+            }
         }
     }
 }

@@ -92,7 +92,9 @@ extension ExportCommand {
         @Flag(
             help: ArgumentHelp(
                 "Let guests move here by post-copy.",
-                discussion: "Only for front-ends that are trusted like the daemon itself: they can stop it, and all it serves, with what they get."))
+                discussion:
+                    "Only for front-ends that are trusted like the daemon itself: they can stop it, and all it serves, with what they get.")
+        )
         var postCopy = false
 
         func run() throws {

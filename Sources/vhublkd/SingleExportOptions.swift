@@ -65,7 +65,8 @@ struct SingleExportOptions: ParsableArguments {
     @Flag(
         help: ArgumentHelp(
             "Let guests move here by post-copy.",
-            discussion: "Only for front-ends that are trusted like the daemon itself: they can stop it, and all it serves, with what they get."))
+            discussion:
+                "Only for front-ends that are trusted like the daemon itself: they can stop it, and all it serves, with what they get."))
     var postCopy = false
 
     /// Whether one export is to be served.

@@ -1,3 +1,4 @@
+import BlockIO
 import LinuxSystem
 import Testing
 import VhostUser

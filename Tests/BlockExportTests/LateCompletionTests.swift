@@ -78,7 +78,8 @@ import Virtio
         let counters = try QueueCounters()
         let awaited = try AwaitedMemory()
         var changes: [HoldChange] = []
-        let held = HeldRequests(timeoutNanoseconds: 0, isDirect: true, counters: counters, schedule: { _ in }, onChange: { changes.append($0) })
+        let held = HeldRequests(
+            timeoutNanoseconds: 0, isDirect: true, counters: counters, schedule: { _ in }, onChange: { changes.append($0) })
         let guest = GuestMemory(try reads.memory.deviceMemory(), awaited: awaited)
         let queue = try QueueRunner<SplitVirtqueue, ManualChannel>(
             setup: reads.setup(guest, counters: counters), channel: channel, held: held, node: nil)
@@ -129,7 +130,7 @@ private final class ManualChannel: IOChannel {
 
     /// Ends all, well or with an errno.
     func finish(failing error: Int32? = nil) {
-        for operation in unsafe waiting {
+        for unsafeoperation in unsafe waiting {
             unsafe operation.pointee.result = error.map { -Int64($0) } ?? Int64(operation.pointee.length)
             unsafe operation.pointee.completions.pointee.append(operation)
         }

@@ -73,10 +73,11 @@ import Virtio
     @Test("Marking all of a range marks its pages and no others, and stops at the log's end", arguments: [4, 40, 43])
     func all(byteCount: Int) {
         let pageCount = UInt64(byteCount) * 8
-        let ranges = [
-            (0, 0), (0, 9 * 4096), (4095, 2), (3 * 4096, 1), (5 * 4096, 64 * 4096), (64 * 4096, 128 * 4096), (1, 200 * 4096), (0, .max),
-            (17 * 4096, .max), (.max, 1), (.max, .max), (pageCount * 4096 - 1, 4096),
-        ] as [(UInt64, UInt64)]
+        let ranges =
+            [
+                (0, 0), (0, 9 * 4096), (4095, 2), (3 * 4096, 1), (5 * 4096, 64 * 4096), (64 * 4096, 128 * 4096), (1, 200 * 4096), (0, .max),
+                (17 * 4096, .max), (.max, 1), (.max, .max), (pageCount * 4096 - 1, 4096),
+            ] as [(UInt64, UInt64)]
         for (address, length) in ranges {
             let fixture = Fixture(byteCount: byteCount)
             fixture.log.markAll(from: address, byteCount: length)

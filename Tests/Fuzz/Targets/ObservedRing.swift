@@ -34,6 +34,8 @@ struct ObservedRing<Ring: Virtqueue>: Virtqueue {
     private var ring: Ring
     let journal = RingJournal()
 
+    static var smallBatch: Int { Ring.smallBatch }
+
     static func scratchBytes(queueSize: Int, inflightEntries: Int) -> Int {
         Ring.scratchBytes(queueSize: queueSize, inflightEntries: inflightEntries)
     }

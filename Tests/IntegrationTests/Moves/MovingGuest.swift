@@ -24,7 +24,8 @@ struct MovingGuest: Sendable {
                 try FileManager.default.createDirectory(atPath: place, withIntermediateDirectories: true)
                 let disks = images.enumerated().map { index, image in
                     ServedDisk(
-                        name: "disk\(index + 2)", image: image, socket: "\(place)/\(index + 2).sock", queues: 2, serial: "moves-\(index)")
+                        name: "disk\(index + 2)", image: image, socket: "\(place)/\(index + 2).sock", queues: 2, serial: "moves-\(index)",
+                        isPostCopy: true)
                 }
                 return Host(folder: place, disks: disks)
             }

@@ -13,6 +13,8 @@ struct ServedDisk: Sendable {
     var engine: String?
     var poll: String?
     var onError: String?
+    /// Whether guests may come by post-copy.
+    var isPostCopy = false
 }
 
 /// What serves the disks: our daemon, or, to tell a fault of a test from a fault of ours, QEMU's storage daemon (VHUBLK_TEST_SERVER=qsd7 or qsd10).
@@ -99,6 +101,7 @@ struct DaemonControl: Sendable {
         if let engine = disk.engine { arguments += ["--engine", engine] }
         if let poll = disk.poll { arguments += ["--poll", poll] }
         if let onError = disk.onError { arguments += ["--on-error", onError] }
+        if disk.isPostCopy { arguments.append("--post-copy") }
         try await Program.succeed(Places.product("vhublkctl"), arguments)
     }
 }
