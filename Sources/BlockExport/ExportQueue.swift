@@ -92,7 +92,7 @@ final class ExportQueue {
         let running = Running(
             poller: poller, place: place, token: token, ringSize: setup.ring.size,
             isPacked: setup.ring.features.contains(.ringPacked), memoryNode: memoryNode, startBase: setup.ring.base)
-        let begin = Self.begin(setup, token)
+        let begin = Self.begin(setup, token, on: poller)
         self.waitsForLock = waitsForLock
         if abandonedCount > 0 || waitsForLock {
             state = .waiting(running, [begin])
@@ -102,8 +102,10 @@ final class ExportQueue {
         }
     }
 
-    private static func begin(_ setup: QueueSetup, _ token: UInt64) -> @Sendable (PollerLoop) -> Void {
-        { loop in
+    /// The job that makes a poller run the ring.
+    private static func begin(_ setup: QueueSetup, _ token: UInt64, on poller: Poller) -> @Sendable (PollerLoop) -> Void {
+        poller.prepare(for: setup.disk.choice)
+        return { loop in
             do {
                 try loop.add(setup.makeQueue(on: loop), token: token)
             } catch {
@@ -203,7 +205,7 @@ final class ExportQueue {
             var next = running
             if let setup {
                 (next.poller, next.place, next.startBase) = (poller, place, setup.ring.base)
-                poller.post(Self.begin(setup, running.token))
+                poller.post(Self.begin(setup, running.token, on: poller))
             }
             state = .running(next)
             completion(setup != nil)

@@ -16,8 +16,20 @@ final class Poller: Sendable {
     private let hasMail = Atomic<Bool>(false)
     private let wake: EventFD
     private let thread = Mutex<PinnedThread?>(nil)
+    /// The io_urings of the poller's thread, by whether they are polled.
+    private let rings = Mutex<[Bool: Ring]>([:])
     /// What the poller tells of itself.
     let gauges = PollerGauges()
+
+    /// What became of one of the two io_urings.
+    private enum Ring {
+        /// It waits for the thread.
+        case made(URingSetup)
+        /// The kernel did not make it.
+        case refused(SystemError)
+        /// The thread has it.
+        case taken
+    }
 
     /// Starts the thread.
     init(cpu: Int, node: Int, name: String = "poller") throws(SystemError) {
@@ -32,6 +44,43 @@ final class Poller: Sendable {
             PollerLoop(poller: self, epoll: epoll).run()
         }
         thread.withLock { $0 = started }
+    }
+
+    /// Makes the io_uring that queues with this engine need, unless there is one: the thread itself may not (docs/sandbox.md). To be called
+    /// before such a queue is given to the thread, by a thread that may; not for the poller's.
+    func prepare(for choice: EngineChoice) {
+        guard choice.engine == .ioURing else { return }
+        let isPolled = choice.pollsCompletions
+        rings.withLock { rings in
+            switch rings[isPolled] {
+            case .made, .taken: return
+            case .refused, nil: break
+            }
+            do throws(SystemError) {
+                rings[isPolled] = .made(try URingSetup(node: node, isPolled: isPolled))
+            } catch {
+                rings[isPolled] = .refused(error)
+            }
+        }
+    }
+
+    /// Makes an engine of the io_uring that was prepared; on the poller's thread.
+    func takeRing(isPolled: Bool) throws(SystemError) -> URingEngine {
+        let ring = rings.withLock { rings in
+            defer { rings[isPolled] = .taken }
+            return rings[isPolled]
+        }
+        do throws(SystemError) {
+            switch ring {
+            case .made(let setup): return try URingEngine(setup, pollerCPU: cpu)
+            case .refused(let error): throw error
+            case .taken, nil: preconditionFailure("a ring is prepared for each queue that needs one")
+            }
+        } catch {
+            // The next queue's preparation tries again.
+            rings.withLock { $0[isPolled] = .refused(error) }
+            throw error
+        }
     }
 
     /// Runs a job on the poller's thread, soon; any thread may call.

@@ -88,10 +88,10 @@ final class PollerLoop {
 
     // MARK: Jobs
 
-    /// One of the poller's two io_urings, made at its first use: only this thread may submit to it.
+    /// One of the poller's two io_urings, prepared before and enabled at its first use: only this thread may submit to it.
     func ioURing(isPolled: Bool) throws(SystemError) -> URingEngine {
         if let engine = isPolled ? polledEngine : ioURingEngine { return engine }
-        let engine = try URingEngine(node: poller.node, pollerCPU: poller.cpu, isPolled: isPolled)
+        let engine = try poller.takeRing(isPolled: isPolled)
         try watch(engine)
         if isPolled { polledEngine = engine } else { ioURingEngine = engine }
         return engine

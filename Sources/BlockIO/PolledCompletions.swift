@@ -52,8 +52,9 @@ enum PolledCompletions {
         do throws(SystemError) {
             let length = Int(max(backing.blockSize, backing.offsetAlignment))
             let memory = try MemoryMapping(anonymous: length)
-            let ring = try URingRing(depth: 2, pollerCPU: nil, isPolled: true)
+            var ring = try URingRing(depth: 2, isPolled: true)
             defer { ring.destroy() }
+            try ring.enable()
             guard let entry = unsafe io_uring_get_sqe(ring.ring) else { throw SystemError("read", errno: EAGAIN) }
             unsafe io_uring_prep_rw(Int32(IORING_OP_READ.rawValue), entry, descriptor.rawValue, memory.base, UInt32(length), 0)
             try SystemError.check(unsafe io_uring_submit_and_wait(ring.ring, 1), "read \(backing.spec.description)")

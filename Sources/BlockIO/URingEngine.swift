@@ -7,13 +7,11 @@ public import LinuxSystem
 public final class URingEngine: IOEngine {
     let state: UnsafeMutablePointer<URingState>
 
-    /// Makes an engine for `depth` operations with the kernel at once, 1 to 16384; more wait. `node` is where its memory is to be, and
-    /// threads that the kernel makes for it stay off `pollerCPU`. With `isPolled` completions are asked for at the device: for channels of
-    /// backings that polled completions were chosen for, and the thread does not sleep while any is awaited. To be called on the thread that will use it. Fails with EPERM or ENOSYS
-    /// where io_uring is not allowed (see `URingSupport`).
-    public init(depth: Int = 1024, node: Int? = nil, pollerCPU: Int? = nil, isPolled: Bool = false) throws(SystemError) {
-        precondition((1...16384).contains(depth), "the depth of an engine is 1 to 16384")
-        let initial = try URingState(depth: depth, node: node, pollerCPU: pollerCPU, isPolled: isPolled)
+    /// Makes an engine of a ring. Threads that the kernel makes for it stay off `pollerCPU`. With a polled ring completions are asked for at
+    /// the device: for channels of backings that polled completions were chosen for, and the thread does not sleep while any is awaited. To
+    /// be called on the thread that will use it, once for each ring.
+    public init(_ setup: URingSetup, pollerCPU: Int? = nil) throws(SystemError) {
+        let initial = try URingState(setup, pollerCPU: pollerCPU)
         unsafe state = .allocate(capacity: 1)
         unsafe state.initialize(to: initial)
     }
@@ -40,6 +38,9 @@ public final class URingEngine: IOEngine {
     /// Submits what is left, switches the eventfd on, and looks.
     public override func prepareToSleep() -> Bool { unsafe state.pointee.prepareToSleep() }
 
-    /// What of io_uring is in use, for people: "SINGLE_ISSUER, DEFER_TASKRUN".
-    public var mode: String { unsafe state.pointee.ring.mode.rawValue + (state.pointee.ring.isPolled ? ", IOPOLL" : "") }
+    /// What of io_uring is in use, for people: "SINGLE_ISSUER, DEFER_TASKRUN, restricted".
+    public var mode: String {
+        let ring = unsafe state.pointee.ring
+        return ring.mode.rawValue + (ring.isPolled ? ", IOPOLL" : "") + (ring.isRestricted ? ", restricted" : "")
+    }
 }

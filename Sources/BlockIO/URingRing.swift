@@ -3,7 +3,7 @@ import CLinux
 import Glibc
 import LinuxSystem
 
-/// One io_uring, made by the best means the kernel has. It belongs to the thread that makes it.
+/// One io_uring, made by the best means the kernel has. It belongs to the thread that enables it; until then nobody can submit to it.
 ///
 /// Safety: `ring` is allocated in init and freed by `destroy`; liburing keeps pointers into it, so it does not move.
 @safe
@@ -32,33 +32,73 @@ struct URingRing {
     let mode: Mode
     /// Whether completions are asked for at the device (IORING_SETUP_IOPOLL).
     let isPolled: Bool
-    /// Whether the ring's descriptor is registered with this thread, which saves a look-up in each system call.
-    let isRegistered: Bool
+    /// Whether the ring waits to be enabled (IORING_SETUP_R_DISABLED, Linux 5.10).
+    private var isDisabled: Bool
+    /// Whether the kernel holds the ring to what the engine does (``URingRestriction``).
+    private(set) var isRestricted = false
 
     private static let submissionsMax: UInt32 = 256
 
-    /// Sets up a ring for `depth` operations at once. Threads that the kernel makes for it stay off `pollerCPU`. With `isPolled` only direct
-    /// reads and writes of devices with poll queues can be done, and no completion shows itself unasked.
-    init(depth: Int, pollerCPU: Int?, isPolled: Bool = false) throws(SystemError) {
+    /// Sets up a ring for `depth` operations at once. With `isPolled` only direct reads and writes of devices with poll queues can be done,
+    /// and no completion shows itself unasked.
+    init(depth: Int, isPolled: Bool = false) throws(SystemError) {
         self.isPolled = isPolled
         unsafe ring = .allocate(capacity: 1)
         unsafe ring.initialize(to: io_uring())
         var status: Int32 = -EINVAL
         var made = Mode.interrupting
-        for mode in [Mode.deferred, .cooperative, .interrupting] where status == -EINVAL {
+        var isDisabled = true
+        for (mode, disabled) in [(Mode.deferred, true), (.cooperative, true), (.interrupting, true), (.interrupting, false)]
+        where status == -EINVAL {
             var parameters = io_uring_params()
             parameters.flags = mode.flags | (isPolled ? UInt32(IORING_SETUP_IOPOLL) : 0)
+            if disabled { parameters.flags |= UInt32(IORING_SETUP_R_DISABLED) }
             parameters.cq_entries = UInt32(2 * depth)
             status = unsafe io_uring_queue_init_params(min(UInt32(depth), Self.submissionsMax), ring, &parameters)
-            made = mode
+            (made, isDisabled) = (mode, disabled)
         }
         guard status >= 0 else {
             unsafe ring.deallocate()
             throw SystemError("set up io_uring for \(depth) operations", errno: status)
         }
         mode = made
-        isRegistered = unsafe io_uring_register_ring_fd(ring) == 1
+        self.isDisabled = isDisabled
+    }
+
+    /// Binds the ring to the calling thread, which will enable it. Threads that the kernel makes for it stay off `pollerCPU`.
+    func bind(pollerCPU: Int?) {
+        // Saves a look-up of the descriptor in each system call, where the kernel can.
+        _ = unsafe io_uring_register_ring_fd(ring)
         unsafe Self.limitWorkers(ring, pollerCPU)
+    }
+
+    /// Holds the ring to what the engine does, if the kernel can, and enables it, for the calling thread alone in `deferred` mode. What was
+    /// registered so far stays.
+    mutating func enable() throws(SystemError) {
+        guard isDisabled else { return }
+        isRestricted = unsafe URingRestriction.apply(to: ring)
+        try SystemError.check(
+            unsafe curing_register(ring.pointee.ring_fd, UInt32(IORING_REGISTER_ENABLE_RINGS), nil, 0), "enable io_uring")
+        isDisabled = false
+    }
+
+    /// What the kernel answers to a registration without any argument; for tests.
+    func answer(toRegistration number: UInt32) -> Int32 { unsafe curing_register(ring.pointee.ring_fd, number, nil, 0) }
+
+    /// What the kernel answers to an operation without any argument; for tests and probes of the restriction, on a ring where nothing else is
+    /// in flight.
+    func answer(to operation: UInt8, flags: UInt8 = 0) -> Int32 {
+        guard let entry = unsafe io_uring_get_sqe(ring) else { return -EBUSY }
+        unsafe io_uring_prep_rw(Int32(operation), entry, -1, nil, 0, 0)
+        unsafe entry.pointee.flags = flags
+        // An entry that the ring may not carry out ends the submission with the same errno in its completion.
+        let status = unsafe io_uring_submit_and_wait(ring, 1)
+        guard status >= 0 else { return status }
+        var completion: UnsafeMutablePointer<io_uring_cqe>?
+        let waited = unsafe io_uring_wait_cqe(ring, &completion)
+        guard waited >= 0, let completion = unsafe completion else { return waited }
+        defer { unsafe io_uring_cqe_seen(ring, completion) }
+        return unsafe completion.pointee.res
     }
 
     /// Makes completions signal an event, for now switched off. The ring's own descriptor will not do for epoll: in `deferred` mode it

@@ -22,25 +22,30 @@ struct URingState {
     /// RWF_DSYNC.
     private static let durable: Int32 = 2
 
-    init(depth: Int, node: Int?, pollerCPU: Int?, isPolled: Bool) throws(SystemError) {
-        core = try EngineCore(node: node)
+    init(_ setup: URingSetup, pollerCPU: Int?) throws(SystemError) {
+        core = try EngineCore(node: setup.node)
         do {
             mailbox = try SlowMailbox()
-            ring = try URingRing(depth: depth, pollerCPU: pollerCPU, isPolled: isPolled)
         } catch {
             core.destroy()
             throw error
         }
+        var ring = setup.take()
+        ring.bind(pollerCPU: pollerCPU)
+        files = unsafe URingFileTable(ring.ring)
+        buffers = unsafe URingBufferTable(ring.ring)
         do {
+            // What the ring may not register any more once it is in use.
             try ring.signal(mailbox.event)
+            try ring.enable()
         } catch {
             core.destroy()
+            files.destroy()
             ring.destroy()
             throw error
         }
-        files = unsafe URingFileTable(ring.ring)
-        buffers = unsafe URingBufferTable(ring.ring)
-        capacity = depth
+        self.ring = ring
+        capacity = setup.depth
         unsafe completions = .allocate(capacity: Self.completionsPerTake)
         unsafe completions.initialize(repeating: nil, count: Self.completionsPerTake)
     }

@@ -1,4 +1,5 @@
 import CLibURing
+import Glibc
 public import LinuxSystem
 
 /// Whether this process may use io_uring; the administrator (kernel.io_uring_disabled), a seccomp filter or the kernel's build may forbid it.
@@ -10,5 +11,30 @@ public enum URingSupport {
         if status < 0 { return SystemError("set up io_uring", errno: status) }
         unsafe io_uring_queue_exit(&ring)
         return nil
+    }
+
+    /// Whether the kernel holds rings to what engines do.
+    public enum Restriction: Equatable, Sendable {
+        /// It does: an operation that no engine makes was refused.
+        case active
+        /// It does not, for that reason.
+        case missing(String)
+        /// There are no rings here.
+        case noRings(String)
+    }
+
+    /// Tries a ring as engines make it.
+    public static func restriction() -> Restriction {
+        if let refusal = refusal() { return .noRings(refusal.reason) }
+        do throws(SystemError) {
+            var ring = try URingRing(depth: 1)
+            defer { ring.destroy() }
+            try ring.enable()
+            guard ring.isRestricted else { return .missing("Linux 5.10 and later can") }
+            let answer = ring.answer(to: UInt8(IORING_OP_OPENAT.rawValue))
+            return answer == -EACCES ? .active : .missing("a ring opens files in spite of it (\(answer))")
+        } catch {
+            return .missing("\(error)")
+        }
     }
 }

@@ -1,3 +1,4 @@
+import BlockIO
 import ControlAPI
 import LinuxSystem
 
@@ -36,6 +37,7 @@ struct Sandbox: Sendable {
             }
         }
         sandbox.forbidDumps(settings)
+        sandbox.restrictRings()
         if settings.sandbox != .off {
             sandbox.restrictFiles(rules)
             sandbox.filterSystemCalls(settings.sandbox)
@@ -71,6 +73,15 @@ struct Sandbox: Sendable {
         giveUp("core dumps and tracing") { () throws(SystemError) in
             try ProcessSelf.forbidDumps()
             return ProcessSelf.forbidsDumps ? "no core dumps, no tracing" : nil
+        }
+    }
+
+    /// Rings are restricted when they are made, in any mode; this tells whether the kernel can.
+    private mutating func restrictRings() {
+        switch URingSupport.restriction() {
+        case .active: active.append("io_uring: rings read, write and flush, and do nothing else")
+        case .missing(let reason): missing.append("io_uring: rings cannot be restricted to reading and writing: \(reason)")
+        case .noRings(let reason): active.append("io_uring: none (\(reason))")
         }
     }
 

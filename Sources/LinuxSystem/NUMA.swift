@@ -40,11 +40,31 @@ public enum NUMA {
     /// the kernel agreed.
     @discardableResult
     public static func prefer(node: Int, forRange start: UnsafeMutableRawPointer, size: Int) -> Bool {
-        let bitsPerWord = UInt.bitWidth
-        guard isAvailable, node >= 0, node < 1024 else { return false }
-        var mask = [UInt](repeating: 0, count: 1024 / bitsPerWord)
-        mask[node / bitsPerWord] = 1 << UInt(node % bitsPerWord)
+        guard isAvailable, (0..<nodesMax).contains(node) else { return false }
+        var mask = mask(node)
         // The kernel reads one bit fewer than maxnode says (mbind(2), bugs), hence the + 1.
-        return unsafe mbind(start, UInt(size), MPOL_PREFERRED, &mask, 1025, 0) == 0
+        return unsafe mbind(start, UInt(size), MPOL_PREFERRED, &mask, UInt(nodesMax) + 1, 0) == 0
+    }
+
+    /// Does something whose memory in the kernel is to come from `node`, as far as the calling thread allocates it; nil leaves that to the kernel.
+    public static func preferring<Value, Failure: Error>(_ node: Int?, _ body: () throws(Failure) -> Value) throws(Failure) -> Value {
+        guard isAvailable, let node, (0..<nodesMax).contains(node) else { return try body() }
+        var before: Int32 = 0
+        var nodes = mask(nil)
+        // What the thread had is put back afterwards; one that cannot be asked is not changed.
+        guard unsafe get_mempolicy(&before, &nodes, UInt(nodesMax), nil, 0) == 0 else { return try body() }
+        var wanted = mask(node)
+        _ = unsafe set_mempolicy(MPOL_PREFERRED, &wanted, UInt(nodesMax) + 1)
+        defer { _ = unsafe set_mempolicy(before, &nodes, UInt(nodesMax) + 1) }
+        return try body()
+    }
+
+    private static let nodesMax = 1024
+
+    /// A set of one node, or none, as the kernel reads it.
+    private static func mask(_ node: Int?) -> [UInt] {
+        var mask = [UInt](repeating: 0, count: nodesMax / UInt.bitWidth)
+        if let node { mask[node / UInt.bitWidth] = 1 << UInt(node % UInt.bitWidth) }
+        return mask
     }
 }

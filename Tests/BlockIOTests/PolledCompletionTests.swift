@@ -46,8 +46,8 @@ import Testing
     func flushes() throws {
         try TestDisk.use(.rootFile) { disk in
             let backing = try Backing.open(.file(path: disk.path))
-            let engine = try URingEngine(isPolled: true)
-            #expect(engine.mode.hasSuffix("IOPOLL"))
+            let engine = try URingEngine(URingSetup(isPolled: true))
+            #expect(engine.mode.contains("IOPOLL"))
             let channel = URingChannel(engine: engine, backing: backing)
             defer { channel.close() }
             let completions = UnsafeMutablePointer<IOCompletionList>.allocate(capacity: 1)

@@ -85,7 +85,7 @@ final class Rig {
             engine = NullEngine()
             channel = NullChannel()
         case .ioURing:
-            let ring = try URingEngine(depth: depth, pollerCPU: 0)
+            let ring = try URingEngine(URingSetup(depth: depth), pollerCPU: 0)
             engine = ring
             channel = URingChannel(engine: ring, backing: backing)
         case .libaio:

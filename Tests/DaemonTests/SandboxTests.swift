@@ -69,7 +69,7 @@ struct SandboxTests {
         #expect(threads.contains { $0["Name"]?.hasPrefix("poller") == true } && threads.contains { $0["Name"] == "worker" })
         let version = try daemon.call(DaemonVersion.self, NoParameters())
         #expect(version.sandbox == mode && (version.unprotected.isEmpty || !Self.hasLandlock), "\(version.unprotected)")
-        for protection in ["no new privileges", "no core dumps, no tracing", "capabilities: ", "seccomp: "] {
+        for protection in ["no new privileges", "no core dumps, no tracing", "capabilities: ", "seccomp: ", "io_uring: "] {
             #expect(version.hardening.contains { $0.hasPrefix(protection) }, "\(protection)")
         }
         let shown = try daemon.control(["version", "--verbose"]).output

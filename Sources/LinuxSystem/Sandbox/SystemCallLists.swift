@@ -22,10 +22,11 @@ public enum SystemCallLists {
         switch role {
         case .process:
             // A call has one rule: what a thread asks of devices and what the control thread asks of a userfaultfd are in one.
-            transfers + [SystemCallRule("ioctl", .isOneOf(argument: 1, diskRequests + pageRequests))] + everyThread + files + sockets
+            transfers + [SystemCallRule("ioctl", .isOneOf(argument: 1, diskRequests + pageRequests))] + everyThread + rings + files
+                + sockets
                 + listening + controlThread
         case .poller: transfers + [disks] + everyThread
-        case .worker: files + everyThread + transfers + [disks] + sockets
+        case .worker: files + everyThread + transfers + [disks] + rings + sockets
         }
     }
 
@@ -34,13 +35,17 @@ public enum SystemCallLists {
 
     /// Reading and writing disks.
     static let transfers: [SystemCallRule] = [
-        // The engines. What an io_uring does itself is no system call: what it may open is landlock's to say.
+        // The engines. What an io_uring does itself is no system call: each is restricted to what its engine does when it is enabled.
         "io_uring_enter", "io_submit", "io_getevents", "io_pgetevents", "io_cancel",
-        // Made with the first queue of a poller, and to see whether the kernel allows it.
-        "io_uring_setup", "io_uring_register", "io_setup", "io_destroy",
+        // A ring is enabled, and libaio's context made, by the poller that uses it.
+        "io_uring_register", "io_setup", "io_destroy",
         // Slow operations, and the probe for NOWAIT.
         "pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2", "fallocate", "fdatasync", "fsync", "sync_file_range",
     ]
+
+    /// Making rings: the control thread does it for pollers, which could make one without restrictions, and workers see whether the kernel
+    /// allows it.
+    static let rings: [SystemCallRule] = ["io_uring_setup"]
 
     /// What any thread does: waiting, memory, locks, its own affairs.
     static let everyThread: [SystemCallRule] = [
