@@ -31,26 +31,17 @@ static pthread_mutex_t guards_lock = PTHREAD_MUTEX_INITIALIZER;
 static int guards_event = -1;
 static struct sigaction guards_previous;
 
-// Bytes that guard_copy takes at a time. Each piece is a mapping of its own, of which a process has 65530 unless it is told otherwise.
-enum { guard_piece = 2 << 20 };
-
-// The piece of a withdrawn mapping that `address` is in, from the file, as memory of our own: what the file has, without making pages in it.
-// Nobody sees a page of it before it is complete. Async-signal-safe.
-static int guard_copy(uintptr_t address, uintptr_t base, size_t size, int file, int64_t offset) {
+// The page of a withdrawn mapping that `address` is in, from the file, as memory of our own: what the file has, without making pages in it.
+// Nobody sees the page before it is complete. Async-signal-safe.
+static int guard_copy(uintptr_t address, uintptr_t base, int file, int64_t offset) {
     size_t page_size = (size_t)sysconf(_SC_PAGESIZE);
-    uintptr_t start = address / guard_piece * guard_piece;
-    uintptr_t end = start + guard_piece;
-    // Other mappings may begin where this one ends, with the page that its last byte is in.
-    uintptr_t base_end = (base + size + page_size - 1) / page_size * page_size;
-    if (start < base) start = base;
-    if (end > base_end) end = base_end;
-    size_t length = end - start;
-    void *copy = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uintptr_t page = address / page_size * page_size;
+    void *copy = mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (copy == MAP_FAILED) return 0;
-    // A hole, or the end of a file that was cut short, leaves zeroes. One that is read for 2 MiB and more gives all of it at once.
-    ssize_t count = pread(file, copy, length, offset + (int64_t)(start - base));
+    // A hole, or the end of a file that was cut short, leaves zeroes.
+    ssize_t count = pread(file, copy, page_size, offset + (int64_t)(page - base));
     (void)count;
-    return mremap(copy, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)start) != MAP_FAILED;
+    return mremap(copy, page_size, page_size, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)page) != MAP_FAILED;
 }
 
 // Whether `address` lies in a guarded mapping, which is then replaced. Async-signal-safe.
@@ -68,7 +59,7 @@ static int guard_replace(uintptr_t address) {
         if (address - base >= size) continue;
         // Acquire: the offset is the file's.
         int file = atomic_load_explicit(&guard->file, memory_order_acquire);
-        if (file >= 0) return guard_copy(address, base, size, file, guard->offset);
+        if (file >= 0) return guard_copy(address, base, file, guard->offset);
         // The caller is touching the mapping, so nobody unmaps it meanwhile. Two threads that fault in one mapping both replace it, which
         // loses what the first has written there since: it was lost already. The whole mapping, not the page: that makes no further
         // mappings, so that it cannot fail for their number.

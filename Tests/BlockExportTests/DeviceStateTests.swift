@@ -1,4 +1,3 @@
-import BlockExport
 import BlockIO
 import Foundation
 import Glibc
@@ -6,6 +5,8 @@ import LinuxSystem
 import Testing
 import VhostUser
 import VhostUserFrontend
+
+@testable import BlockExport
 
 /// The device's state on its way to another daemon (SET_DEVICE_STATE_FD, CHECK_DEVICE_STATE).
 @Suite struct DeviceStateTests {
@@ -81,6 +82,58 @@ import VhostUserFrontend
         }
     }
 
+    private static func makePipe() throws -> (reading: FileDescriptor, writing: FileDescriptor) {
+        var ends: [Int32] = [0, 0]
+        // The array has room for the two numbers.
+        try #require(unsafe pipe(&ends) == 0)
+        return (FileDescriptor(owning: ends[0]), FileDescriptor(owning: ends[1]))
+    }
+
+    @Test("A stream without an end is given up when it is too long, not when its time is over")
+    func endless() async throws {
+        try await Self.with { driver in
+            let (reading, writing) = try Self.makePipe()
+            try driver.connection.setDeviceState(DeviceStateTransfer(direction: 1, phase: 0), channel: reading)
+            try writing.setNonBlocking(true)
+            let before = MonotonicClock.now()
+            var sent = 0
+            let chunk = [UInt8](repeating: 7, count: 4096)
+            while sent <= 65536, MonotonicClock.now() - before < 5_000_000_000 {
+                // The array lives for the call.
+                sent += try unsafe chunk.withUnsafeBytes { try unsafe writing.write($0) } ?? 0
+            }
+            #expect(throws: FrontendError.self) { try driver.connection.checkDeviceState() }
+            #expect(MonotonicClock.now() - before < 5_000_000_000, "the time-out is twice as long")
+            withExtendedLifetime(writing) {}
+        }
+    }
+
+    @Test("A transfer that does not move ends when its time is over", arguments: [false, true])
+    func stuck(saves: Bool) async throws {
+        let (reading, writing) = try Self.makePipe()
+        try reading.setNonBlocking(true)
+        try writing.setNonBlocking(true)
+        let chunk = [UInt8](repeating: 7, count: 4096)
+        // Full: nothing more can be saved. The array lives for the call.
+        while saves, try unsafe chunk.withUnsafeBytes({ try unsafe writing.write($0) }) != nil {}
+        let outcome = await Self.outcome(of: saves ? StateTransfer(saving: [1, 2, 3], to: writing) : StateTransfer(loadingFrom: reading))
+        #expect(outcome?.contains("within 50 ms") == true, "\(outcome ?? "it came to an end")")
+        withExtendedLifetime((reading, writing)) {}
+    }
+
+    @ControlActor
+    private static func outcome(of transfer: StateTransfer) async -> String? {
+        await withCheckedContinuation { continuation in
+            transfer.start(timeoutNanoseconds: 50_000_000) { result in
+                if case .failure(let error) = result {
+                    continuation.resume(returning: error.reason)
+                } else {
+                    continuation.resume(returning: nil)
+                }
+            }
+        }
+    }
+
     /// A stream as another version might write it, with a right checksum.
     private static func stream(version: UInt32 = 1, records: [UInt8]) -> [UInt8] {
         func bytes<Number: FixedWidthInteger>(_ value: Number) -> [UInt8] {
@@ -115,10 +168,7 @@ import VhostUserFrontend
     @Test("A channel that nobody serves holds up nobody: other messages are answered, and the connection can end")
     func slowPeer() async throws {
         try await Self.with { driver in
-            var ends: [Int32] = [0, 0]
-            // The array has room for the two numbers.
-            try #require(unsafe pipe(&ends) == 0)
-            let (reading, writing) = (FileDescriptor(owning: ends[0]), FileDescriptor(owning: ends[1]))
+            let (reading, writing) = try Self.makePipe()
             try driver.connection.setDeviceState(DeviceStateTransfer(direction: 1, phase: 0), channel: reading)
             #expect(try driver.connection.readConfig(size: 8) != nil)
             // Another transfer takes the place of one that does not end.

@@ -57,6 +57,12 @@ import Virtio
         #expect(try #require(driver.request(.read, length: 512, queue: 1)).status == .ok)
         let state = await served.export.status.queues[0].state
         #expect(state.hasPrefix("failed: "), "\(state)")
+        // Put right again and kicked, it stays what it is: a ring that broke once is not looked at.
+        #expect(driver.submitRead(slot: 0, length: 512))
+        unsafe area.driver.pointer.storeBytes(of: 1, toByteOffset: 2, as: UInt16.self)
+        driver.queues[0].endpoint.kick.map { EventFD(adopting: $0).signal() }
+        pause(milliseconds: 50)
+        #expect(unsafe area.device.pointer.load(fromByteOffset: 2, as: UInt16.self) == 0, "nothing is used")
         driver.close()
         try await served.stop()
     }

@@ -168,8 +168,11 @@ import Virtio
         try refused(snapshot, try kicks()) { $0.device.queueSizeMax = 128 }
         try refused(snapshot, try kicks()) { $0.device.offeredFeatures = [] }
         try refused(snapshot, try kicks()) { try $0.setMemory([TestFrontend.region(guest: 1 << 32)]) }
+        // Its rings and its memory would do; it is of a device with more rings all the same.
         let smaller = TestFrontend(queueCount: 2)
         smaller.negotiate()
+        try smaller.setMemory([TestFrontend.region()])
         #expect(byte(smaller.send(.crosvmRestore, .opaque(snapshot), try kicks(2))) == [0])
+        #expect(smaller.notices.contains { $0.description.contains("a device with 4 rings, this one has 2") })
     }
 }
