@@ -130,7 +130,8 @@ private final class ManualChannel: IOChannel {
 
     /// Ends all, well or with an errno.
     func finish(failing error: Int32? = nil) {
-        for unsafeoperation in unsafe waiting {
+        for index in unsafe waiting.indices {
+            let operation = unsafe waiting[index]
             unsafe operation.pointee.result = error.map { -Int64($0) } ?? Int64(operation.pointee.length)
             unsafe operation.pointee.completions.pointee.append(operation)
         }
