@@ -40,7 +40,8 @@ public struct FrontendInfo: DescribedObject {
             .optional(CodingKeys.logBytes, .natural, "bytes of the dirty log that the front-end gave for a migration"),
             .required(
                 CodingKeys.activities, .array(of: .text),
-                "what is being done besides serving: logging (the virtual machine migrates), moving state, asleep (crosvm's SLEEP)"),
+                "what is being done besides serving: logging (the virtual machine migrates), moving state, post-copy, asleep (crosvm's SLEEP)"
+            ),
         ]
     }
 

@@ -47,7 +47,7 @@ public struct QueueInfo: DescribedObject {
     public static var fields: [Field] {
         [
             .required(CodingKeys.index, .natural, "its index"),
-            .required(CodingKeys.state, .text, "stopped, running, or failed and why"),
+            .required(CodingKeys.state, .text, "stopped, waiting (and for what), running, moving, or failed and why"),
             .required(CodingKeys.size, .natural, "entries of its ring, 0 before the front-end told"),
             .required(CodingKeys.started, .boolean, "whether the front-end started it (SET_VRING_KICK)"),
             .required(CodingKeys.enabled, .boolean, "whether the front-end enabled it (SET_VRING_ENABLE); it runs when it is both"),
