@@ -5,7 +5,7 @@ extension Integration {
     @Suite struct ComingAndGoingTests {
         @Test(.timeLimit(.minutes(5)), arguments: QEMU.allCases)
         func aGuestIsResetFiveTimesWhileItWrites(_ qemu: QEMU) async throws {
-            try await GuestPair.with(qemu, mebibytes: 16) { pair in
+            try await GuestPair.with(qemu, mebibytes: 16, isReset: true) { pair in
                 for round in 0..<5 {
                     for disk in pair.disks {
                         // The first MiB keeps one block a round; the rest is written all the time, reset included.

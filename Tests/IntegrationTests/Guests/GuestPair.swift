@@ -13,7 +13,7 @@ struct GuestPair: Sendable {
 
     /// Serves two disks of `mebibytes` and boots a guest on them. `prepare` fills an image before it is served.
     static func with<Result: Sendable>(
-        _ qemu: QEMU, mebibytes: Int, memory: Int = 384, isHotPluggable: Bool = false, kernelArguments: String = "",
+        _ qemu: QEMU, mebibytes: Int, memory: Int = 384, isHotPluggable: Bool = false, isReset: Bool = false, kernelArguments: String = "",
         prepare: (String) async throws -> Void = { _ in }, _ body: @Sendable (GuestPair) async throws -> Result
     ) async throws -> Result {
         try await Places.withFolder { folder in
@@ -32,8 +32,9 @@ struct GuestPair: Sendable {
             }
             let disks = made
             return try await DiskServer.underTest.serve(disks.map(\.served), in: folder) { control in
-                let configuration = Guest.Configuration(
+                var configuration = Guest.Configuration(
                     qemu: qemu, memory: memory, disks: disks.map(\.device), extraKernelArguments: kernelArguments)
+                configuration.isReset = isReset
                 return try await Guest.with(configuration) { guest in
                     let result = try await body(GuestPair(guest: guest, disks: disks, control: control))
                     try await guest.expectNoDiskErrors()
