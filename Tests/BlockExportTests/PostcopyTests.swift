@@ -142,8 +142,10 @@ import Virtio
             }
             try driver.endPostcopy()
             #expect(source.failure == nil)
-            for _ in 0..<300 {
-                if await Self.reasons(served) != ["post-copy"] { break }
+            // On its way it is at no poller.
+            for _ in 0..<2000 {
+                if await Self.reasons(served) == ["load"] { break }
+                await Task.yield()
                 pause(milliseconds: 10)
             }
             #expect(await Self.reasons(served) == ["load"])

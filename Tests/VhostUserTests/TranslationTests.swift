@@ -1,7 +1,8 @@
 import LinuxSystem
 import Testing
-import VhostUser
 import Virtio
+
+@testable import VhostUser
 
 /// ACCESS_PLATFORM and IOTLB_MSG, in both directions.
 @Suite struct TranslationTests {
@@ -190,6 +191,37 @@ import Virtio
         frontend.send(.iotlbMessage, invalidation(0, 0x1000))
         #expect(frontend.device.calls == [.memory(rings: [0])])
         #expect(try #require(frontend.device.configurations[0]?.memory).regionCount <= 17)
+    }
+
+    @Test("The answer to a miss of before a reset concerns nobody")
+    func lateAnswers() throws {
+        let frontend = try running()
+        frontend.session.ringDidMiss(0, MemoryMiss(address: 0x5000, access: .write))
+        frontend.send(.getVringBase, .vringState(VringState(index: 0, number: 0)))
+        #expect(frontend.ask(.iotlbMessage, entry(Self.base, 0x1_0000)) == 0)
+        try frontend.setKick(0)
+        let other = MemoryMiss(address: 0x9000, access: .write)
+        frontend.session.ringDidMiss(0, other)
+        frontend.device.calls = []
+        answer(frontend, 1)
+        #expect(frontend.device.calls == [], "the first answer is the old miss's")
+        answer(frontend, 1)
+        #expect(frontend.device.calls == [.denied(0, other)])
+    }
+
+    @Test("Misses that nobody answers, and translations of single bytes of a ring's areas, are bounded")
+    func boundOfMisses() throws {
+        let frontend = try running()
+        for index in 0..<20_000 as Range<UInt64> {
+            frontend.session.ringDidMiss(0, MemoryMiss(address: 1 << 40 + index << 12, access: .write))
+        }
+        #expect(frontend.session.iotlb.asked.count <= 4096)
+        var table = IOTLB()
+        for index in 0..<100 as Range<UInt64> {
+            let byte = IOTLB.Entry(iova: index, last: index, frontendAddress: index << 12, access: .readWrite)
+            table.update(byte, limit: 16) { _ in true }
+            #expect(table.entries.count <= 16)
+        }
     }
 
     @Test("A new memory table keeps the translations that lie in it, and is refused when a ring's would not")

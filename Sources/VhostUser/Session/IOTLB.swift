@@ -20,10 +20,14 @@ struct IOTLB {
 
     private(set) var entries: [Entry] = []
 
-    /// Takes an entry in place of all that it overlaps. When there are `limit` already, all others go but those that `isPinned`.
+    /// Takes an entry in place of all that it overlaps. When there are `limit` already, all others go but those that `isPinned`; those too
+    /// when they are so many themselves, as translations of single bytes would be.
     mutating func update(_ entry: Entry, limit: Int, isPinned: (Entry) -> Bool) {
         invalidate(entry.iova, entry.last)
-        if entries.count >= limit { entries.removeAll { !isPinned($0) } }
+        if entries.count >= limit {
+            entries.removeAll { !isPinned($0) }
+            if entries.count >= limit { entries = [] }
+        }
         entries.insert(entry, at: firstIndex(from: entry.iova))
     }
 

@@ -7,6 +7,8 @@ struct SessionIOTLB {
     var snapshot: GuestMemory?
     /// Misses that were told and not answered, oldest first. One for each ring and area at most: a ring waits at its first miss.
     var asked: [MemoryMiss] = []
+    /// Answers that are still to come to misses of before everything was forgotten: they concern nobody any more, and come first.
+    var lateAnswerCount = 0
     /// How often the same miss was answered well without a translation that would do.
     var vainAnswers: [MemoryMiss: Int] = [:]
 }
@@ -18,6 +20,8 @@ struct SessionIOTLB {
 /// no poller uses the old translation for new look-ups. Requests that the disk has already keep their memory mapped and end in it: a
 /// driver unmaps a buffer when the request is over, and a kernel cannot be made to forget a write.
 extension Session {
+    /// Most misses that wait for an answer, and most that are counted in vain: far more than rings can wait with.
+    private static let missCountMax = 4096
     /// Answers without a translation after which a miss counts as denied.
     private static let vainAnswerCountMax = 8
 
@@ -47,7 +51,9 @@ extension Session {
 
     /// Forgets all translations; no ring runs.
     func clearIOTLB() {
+        let late = iotlb.lateAnswerCount + (protocolFeatures.contains(.replyAck) ? iotlb.asked.count : 0)
         iotlb = SessionIOTLB()
+        iotlb.lateAnswerCount = late
         for index in rings.indices { rings[index].miss = nil }
     }
 
@@ -178,6 +184,8 @@ extension Session {
             return
         }
         guard !iotlb.asked.contains(where: { $0.page == miss.page && $0.access.isSuperset(of: miss.access) }) else { return }
+        // Who moves a ring again and again and answers nothing keeps its own ring waiting.
+        guard iotlb.asked.count < Self.missCountMax else { return }
         iotlb.asked.append(miss)
         send(miss, .miss, wantsReply: protocolFeatures.contains(.replyAck))
     }
@@ -190,6 +198,10 @@ extension Session {
 
     /// The front-end answered the oldest miss. It has sent the update before, if there is one.
     func missWasAnswered(_ value: UInt64) {
+        if iotlb.lateAnswerCount > 0 {
+            iotlb.lateAnswerCount -= 1
+            return
+        }
         guard !iotlb.asked.isEmpty else { return }
         let miss = iotlb.asked.removeFirst()
         if iotlb.table.covers(miss) {
@@ -200,6 +212,7 @@ extension Session {
         // Taken back again since, or never given: asked again, but not for ever.
         let count = iotlb.vainAnswers[miss, default: 0] + 1
         guard count < Self.vainAnswerCountMax else { return deny(miss) }
+        if iotlb.vainAnswers.count >= Self.missCountMax { iotlb.vainAnswers = [:] }
         iotlb.vainAnswers[miss] = count
         let isWanted = rings.contains { $0.miss?.page == miss.page || $0.isSuspended || $0.activity == .idle && $0.isStarted }
         if isWanted { ask(miss) }
@@ -220,6 +233,7 @@ extension Session {
     /// Asks again for what rings wait for: there is another back-end channel.
     func askAgain() {
         iotlb.asked = []
+        iotlb.lateAnswerCount = 0
         guard usesIOTLB else { return }
         for index in rings.indices where rings[index].activity == .running {
             if let miss = rings[index].miss { ask(miss) }

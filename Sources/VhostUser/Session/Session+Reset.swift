@@ -37,7 +37,7 @@ extension Session {
             if forgettingInflight { forgetInflight() }
             inflight = nil
             isAsleep = false
-            iotlb = SessionIOTLB()
+            clearIOTLB()
             for index in rings.indices { rings[index].reset(keepingBase: !forgettingInflight) }
             features = []
             featuresAreSet = false
