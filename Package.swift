@@ -67,11 +67,14 @@ let package = Package(
         library("BlockExport", ["LinuxSystem", "Virtio", "VhostUser", "BlockIO"]),
         library("VhostUserFrontend", ["LinuxSystem", "Virtio", "VhostUser"]),
         library("ControlAPI", ["LinuxSystem"]),
+        library("SharedOptions", ["ControlAPI", argumentParser]),
         library("Daemon", ["LinuxSystem", "BlockIO", "BlockExport", "ControlAPI", logging]),
 
         .executableTarget(
-            name: "vhublkd", dependencies: ["Daemon", "ControlAPI", "LinuxSystem", argumentParser], swiftSettings: settings),
-        .executableTarget(name: "vhublkctl", dependencies: ["ControlAPI", "LinuxSystem", argumentParser], swiftSettings: settings),
+            name: "vhublkd", dependencies: ["SharedOptions", "Daemon", "ControlAPI", "LinuxSystem", argumentParser], swiftSettings: settings
+        ),
+        .executableTarget(
+            name: "vhublkctl", dependencies: ["SharedOptions", "ControlAPI", "LinuxSystem", argumentParser], swiftSettings: settings),
         .executableTarget(
             name: "vhublk-bench", dependencies: ["VhostUserFrontend", "VhostUser", "LinuxSystem", "Virtio", argumentParser, histogram],
             swiftSettings: settings),

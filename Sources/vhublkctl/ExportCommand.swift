@@ -2,6 +2,7 @@ import ArgumentParser
 import ControlAPI
 import FoundationEssentials
 import LinuxSystem
+import SharedOptions
 
 /// `vhublkctl export ...`
 struct ExportCommand: ParsableCommand {
@@ -34,84 +35,14 @@ extension ExportCommand {
             help: ArgumentHelp("The socket for front-ends. (default: NAME.sock beside the control socket)", valueName: "path"),
             completion: .file())
         var socket: String?
-        @Option(help: ArgumentHelp("Permission bits of the socket in octal. (default: 0660)", valueName: "mode"))
-        var socketMode: String?
-        @Option(help: ArgumentHelp("Group of the socket.", valueName: "group"))
-        var socketGroup: String?
         @Option(help: ArgumentHelp("Request queues, 1 to 256; as many as the guest has CPUs suit best. (default: 1)", valueName: "n"))
         var queues: Int?
-        @Option(help: ArgumentHelp("Largest queue, a power of two from 2 to 32768. (default: 256)", valueName: "n"))
-        var queueSize: Int?
-        @Option(help: "The I/O engine. (default: auto)", completion: .list(EngineChoice.allCases.map(\.rawValue)))
-        var engine: EngineChoice?
-        @Flag(help: "Refuse writes; open the backing for reading only.")
-        var readOnly = false
-        @Option(help: ArgumentHelp("Serial number that the guest sees, 1 to 20 printable ASCII characters.", valueName: "s"))
-        var serial: String?
-        @Option(help: ArgumentHelp("Logical block size: 512 or 4096. (default: the backing's own)", valueName: "bytes"))
-        var blockSize: Int?
-        @Option(
-            help: ArgumentHelp("How pollers wait. (default: adaptive)", valueName: "mode"),
-            completion: .list(PollChoice.allCases.map(\.rawValue)))
-        var poll: PollChoice?
-        @Option(help: ArgumentHelp("CPUs whose pollers run the queues. (default: chosen by NUMA node)", valueName: "list"))
-        var cpus: CPUList?
-        @Option(
-            help: ArgumentHelp("Whether to bypass the page cache. (default: auto)", valueName: "choice"),
-            completion: .list(DirectIOChoice.allCases.map(\.rawValue)))
-        var direct: DirectIOChoice?
-        @Option(
-            help: ArgumentHelp(
-                "What happens to requests that the backing fails: the guest gets the error (report), or they wait and are tried again, for "
-                    + "so many seconds or as long as it takes. (default: report)", valueName: "report|hold[:seconds]"),
-            completion: .list(["report", "hold"]))
-        var onError: ErrorChoice?
-        @Option(
-            help: ArgumentHelp(
-                "The longest that a queue without work is spun for, 0 to 1000, where pollers wait adaptively. (default: 20)",
-                valueName: "microseconds"))
-        var spinUs: Int?
-        @Option(
-            help: ArgumentHelp(
-                "The longest that a completed request waits for others to be notified with, 0 to 10000. (default: 0, not at all)",
-                valueName: "microseconds"))
-        var coalesceUs: Int?
-        @Option(
-            help: ArgumentHelp("With that, completed requests that wait no longer, 1 to 1024. (default: 32)", valueName: "n"))
-        var coalesceCount: Int?
-        @Flag(
-            help: ArgumentHelp(
-                "Poll the device for completions instead of taking interrupts.",
-                discussion: "Refused where the device has no poll queues. A poller does not sleep while it waits for one."))
-        var ioPoll = false
-        @Flag(
-            help: ArgumentHelp(
-                "Pin guest memory for io_uring.",
-                discussion: "Never with a balloon, free page reporting or virtio-mem, which take pages back: data would be lost."))
-        var registerMemory = false
-        @Flag(
-            help: ArgumentHelp(
-                "Let guests move here by post-copy.",
-                discussion:
-                    "Only for front-ends that are trusted like the daemon itself: they can stop it, and all it serves, with what they get.")
-        )
-        var postCopy = false
+        @OptionGroup var options: ExportOptions
 
         func run() throws {
-            var parameters = ExportParameters(
+            let parameters = options.parameters(
                 name: name, backing: backing.hasPrefix("null:") ? backing : Self.absolute(backing), socket: socket.map(Self.absolute),
-                queues: queues, queueSize: queueSize, engine: engine, readOnly: readOnly ? true : nil, serial: serial, blockSize: blockSize,
-                poll: poll, cpus: cpus)
-            parameters.socketMode = socketMode
-            parameters.socketGroup = socketGroup
-            parameters.directIO = direct
-            parameters.onError = onError
-            parameters.spinUS = spinUs
-            parameters.coalesceUS = coalesceUs
-            parameters.coalesceCount = coalesceCount
-            parameters.ioPoll = ioPoll ? true : nil
-            parameters.registerMemory = registerMemory ? true : nil
-            parameters.postCopy = postCopy ? true : nil
+                queues: queues)
             try ask(ExportCreate.self, parameters) {
                 "export \($0.name) is ready on \($0.socket ?? "its inherited socket")\n" + ExportText.details($0)
             }

@@ -12,8 +12,9 @@ import Testing
         "VhostUserFrontend": ["LinuxSystem", "Virtio", "VhostUser"],
         "ControlAPI": ["LinuxSystem"],
         "Daemon": ["LinuxSystem", "BlockIO", "BlockExport", "ControlAPI"],
-        "vhublkd": ["Daemon", "ControlAPI", "LinuxSystem", "BlockExport", "BlockIO"],
-        "vhublkctl": ["ControlAPI", "LinuxSystem"],
+        "SharedOptions": ["ControlAPI"],
+        "vhublkd": ["SharedOptions", "Daemon", "ControlAPI", "LinuxSystem", "BlockExport", "BlockIO"],
+        "vhublkctl": ["SharedOptions", "ControlAPI", "LinuxSystem"],
         "vhublk-bench": ["VhostUserFrontend", "LinuxSystem", "Virtio", "VhostUser"],
     ]
 
@@ -27,6 +28,7 @@ import Testing
         "VhostUserFrontend": ["Synchronization"],
         "ControlAPI": ["FoundationEssentials"],
         "Daemon": ["FoundationEssentials", "Glibc", "Logging", "Synchronization"],
+        "SharedOptions": ["ArgumentParser"],
         "vhublkd": ["ArgumentParser", "Logging", "Glibc", "FoundationEssentials"],
         "vhublkctl": ["ArgumentParser", "FoundationEssentials", "Glibc"],
         "vhublk-bench": ["ArgumentParser", "Histogram", "FoundationEssentials", "Synchronization", "Glibc"],
