@@ -25,16 +25,12 @@ public enum URingSupport {
 
     /// Tries a ring as engines make it.
     public static func restriction() -> Restriction {
-        if let refusal = refusal() { return .noRings(refusal.reason) }
-        do throws(SystemError) {
-            var ring = try URingRing(depth: 1)
-            defer { ring.destroy() }
-            try ring.enable()
-            guard ring.isRestricted else { return .missing("Linux 5.10 and later can") }
-            let answer = ring.answer(to: UInt8(IORING_OP_OPENAT.rawValue))
-            return answer == -EACCES ? .active : .missing("a ring opens files in spite of it (\(answer))")
-        } catch {
-            return .missing("\(error)")
-        }
+        var ring: URingRing
+        do throws(SystemError) { ring = try URingRing(depth: 1) } catch { return .noRings(error.reason) }
+        defer { ring.destroy() }
+        do throws(SystemError) { try ring.enable() } catch { return .missing("\(error)") }
+        guard ring.isRestricted else { return .missing("Linux 5.10 and later can") }
+        let answer = ring.answer(to: UInt8(IORING_OP_OPENAT.rawValue))
+        return answer == -EACCES ? .active : .missing("a ring opens files in spite of it (\(answer))")
     }
 }
