@@ -180,9 +180,8 @@ final class ExportDevice: @ControlActor SessionDevice {
             queues[index].onPoller(
                 { loop, token in loop.replaceMemory(token, memory, place.value) },
                 beforeBegin: {
-                    let place = place.value
-                    ($0.setup.ring.memory, $0.setup.ring.addresses, $0.setup.ring.joined) = (memory, place.addresses, place.joined)
-                    ($0.setup.ring.log, $0.isSuspended) = (place.log, false)
+                    $0.setup.ring.move(to: place.value, in: memory)
+                    $0.isSuspended = false
                 },
                 completion: {
                     pending -= 1

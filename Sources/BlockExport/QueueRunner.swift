@@ -103,13 +103,11 @@ package class QueueRunner<Ring: Virtqueue, Channel: IOChannel>: PolledQueue {
     override var handOver: QueueSetup {
         var setup = setup
         setup.ring.base = base
-        setup.ring.addresses = addresses
-        setup.ring.joined = joined
-        setup.ring.memory = unsafe core.pointee.guest
+        unsafe setup.ring.move(
+            to: RingPlace(addresses: addresses, joined: joined, log: core.pointee.log?.ring), in: core.pointee.guest)
         setup.ring.kick = kick
         setup.ring.isPolled = kick == nil
         setup.ring.call = call
-        setup.ring.log = unsafe core.pointee.log?.ring
         return setup
     }
     override func reportMiss(_ miss: MemoryMiss) { setup.onMiss(miss) }

@@ -48,6 +48,12 @@ public struct RingConfiguration {
         self.log = log
         self.inflight = inflight
     }
+
+    /// The ring lies elsewhere, in another state of guest memory.
+    public mutating func move(to place: RingPlace, in memory: GuestMemory) {
+        self.memory = memory
+        (addresses, joined, log) = (place.addresses, place.joined, place.log)
+    }
 }
 
 /// Where a ring lies after guest memory, or its translation, changed.
