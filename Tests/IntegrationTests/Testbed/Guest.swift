@@ -175,9 +175,10 @@ struct Guest: Sendable {
     private func nextLine(_ limit: Duration) async throws -> String {
         let deadline = ContinuousClock.now + limit
         while true {
-            do {
-                return try await shell.line(limit: min(.seconds(10), ContinuousClock.now.duration(to: deadline)))
-            } catch  where ContinuousClock.now < deadline && shell.isOpen {
+            let left = ContinuousClock.now.duration(to: deadline)
+            do { return try await shell.line(limit: min(.seconds(10), left)) } catch {
+                guard shell.isOpen else { throw error }
+                guard left > .seconds(10) else { throw TestbedError("no answer within \(limit)") }
                 try shell.send("")
             }
         }
