@@ -244,6 +244,8 @@ import VhostUserFrontend
         #expect(await served.export.status.hold?.requests == 1)
         try Shell.run("rm \(disk.folder)/filler")
         #expect(try #require(driver.next()).status == .ok)
+        // What happened on the channel is told when the poller goes to sleep.
+        for _ in 0..<500 where await served.export.statistics.total.channel.writtenZeroes < 3 { pause(milliseconds: 10) }
         let statistics = await served.export.statistics.total
         #expect(statistics.writeZeroes.requests == 1 && statistics.writeZeroes.bytes == 3 * 256 * 512)
         #expect(statistics.heldTotal == 1 && statistics.held == 0 && statistics.channel.writtenZeroes >= 3)

@@ -25,6 +25,14 @@ final class TestServer {
         events.lazy.compactMap { if case .closed(let error) = $0 { error } else { nil } }.first
     }
 
+    /// Gives the back-end a channel, and answers the front-end's end of it.
+    func openBackendChannel() throws -> FileDescriptor {
+        let (theirs, ours) = try UnixSocket.pair()
+        try front.send(Message(.setBackendChannel, descriptors: [theirs]))
+        pump()
+        return ours
+    }
+
     func negotiate() throws {
         try front.send(Message(.setProtocolFeatures, .u64(Session.servedProtocolFeatures.subtracting(.guestPhysicalAddresses).rawValue)))
         try front.send(Message(.setFeatures, .u64(1 << 30 | 1 << 32)))
