@@ -12,6 +12,9 @@ package struct RequestSlot {
     // unsafe: points into guest memory that is mapped until the slot is free again, see `retiredEpoch`.
     /// Where the status byte goes.
     package var status: UnsafeMutableRawPointer
+    // unsafe: may be stale; it is fetched into the processor's cache, which any address allows, and never followed.
+    /// Where the last plain transfer of this slot had its indirect table or its header.
+    var named: UnsafeMutableRawPointer?
     /// What the ring needs to hand the chain back.
     var handle: ChainHandle
     /// When the batch that took the request began, nanoseconds of the monotonic clock; 0 while the slot is free.

@@ -225,7 +225,10 @@ public struct OperationStats: DescribedObject {
         [
             .required(CodingKeys.requests, .natural, "requests completed"),
             .required(CodingKeys.bytes, .natural, "bytes moved or covered"),
-            .required(CodingKeys.latencyNSSum, .natural, "time from taking a request to completing it in nanoseconds, summed"),
+            .required(
+                CodingKeys.latencyNSSum, .natural,
+                "time from taking a request to completing it in nanoseconds, summed; 0 on a null disk, which completes what it takes at once"
+            ),
             .optional(CodingKeys.latencyNS50, .natural, "latency that half of the requests did not exceed (within 12.5 %)"),
             .optional(CodingKeys.latencyNS99, .natural, "latency that 99 % of the requests did not exceed"),
             .optional(CodingKeys.latencyNS999, .natural, "latency that 99.9 % of the requests did not exceed"),

@@ -1,4 +1,18 @@
 extension PackedRing {
+    /// Sees whether the driver has made a chain available, or `other` while some are to be resubmitted. What another chain like `likely`
+    /// needs here came with the look.
+    @inlinable
+    @inline(__always)
+    public mutating func look(likely: ChainHandle) -> RingLook {
+        if resubmitLeft != 0 { return .other }
+        return isNextAvailable ? .chains : .nothing
+    }
+
+    /// nil: such a chain goes the general way. No driver is known that uses packed rings and no indirect tables.
+    @inlinable
+    @inline(__always)
+    public mutating func popLinkedTransfer(_ windows: MemoryWindows) -> PlainTransfer? { nil }
+
     /// Takes the next chain if it is a plain read or write.
     @inlinable
     @inline(__always)

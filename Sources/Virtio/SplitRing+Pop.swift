@@ -1,17 +1,29 @@
+public import LinuxSystem
+
 extension SplitRing {
-    /// Takes the next chain if it is a plain read or write.
+    /// Sees how far the driver has come, and has the processor fetch what another chain like `likely` needs here.
+    @inlinable
+    @inline(__always)
+    public mutating func look(likely: ChainHandle) -> RingLook {
+        if availNext != availSeen { return .chains }
+        // Nothing is looked for while chains are to be resubmitted, so until then this is where all looks end.
+        if resubmitLeft != 0 { return .other }
+        // Acquire: the driver wrote the ring entry and the descriptors before it moved idx (2.7.13.3).
+        let index = unsafe availRing.sharedAcquire16(at: 2)
+        if index == availNext { return .nothing }
+        guard isPossible(index) else { return .other }
+        availSeen = index
+        unsafe Prefetch.toRead(availRing + (4 &+ 2 &* Int(availNext & mask)))
+        unsafe Prefetch.toRead(descriptors + Int(likely.id) &* 16)
+        unsafe Prefetch.toWrite(usedRing + (4 &+ Int(usedStaged & mask) &* 8))
+        return .chains
+    }
+
+    /// Takes the next chain that `look` saw if it is a plain read or write.
     @inlinable
     @inline(__always)
     public mutating func popTransfer(_ windows: MemoryWindows) -> TransferPop {
-        if availNext == availSeen {
-            // Nothing is looked for while chains are to be resubmitted, so until then this is where all looks end.
-            if resubmitLeft != 0 { return .other }
-            // Acquire: the driver wrote the ring entry and the descriptors before it moved idx (2.7.13.3).
-            let index = unsafe availRing.sharedAcquire16(at: 2)
-            if index == availNext { return .empty }
-            guard isPossible(index) else { return .other }
-            availSeen = index
-        }
+        if availNext == availSeen { return .empty }
         let head = unsafe availRing.shared16(at: 4 &+ 2 &* Int(availNext & mask))
         guard UInt32(head) < size, unsafe isBusy[Int(head)] == 0 else { return .other }
         let first = unsafe MappedTable(base: descriptors).load(UInt32(head))
@@ -21,6 +33,24 @@ extension SplitRing {
         take(head)
         return .transfer(transfer)
     }
+
+    /// Takes the next chain that `look` saw, and `popTransfer` did not take, if it is a plain read or write in descriptors of the ring.
+    @inlinable
+    @inline(__always)
+    public mutating func popLinkedTransfer(_ windows: MemoryWindows) -> PlainTransfer? {
+        guard resubmitLeft == 0, availNext != availSeen else { return nil }
+        let head = unsafe availRing.shared16(at: 4 &+ 2 &* Int(availNext & mask))
+        guard UInt32(head) < size, unsafe isBusy[Int(head)] == 0 else { return nil }
+        let table = unsafe MappedTable(base: descriptors)
+        let first = table.load(UInt32(head))
+        guard first.meta << 16 == Self.linkedKey, var transfer = PlainTransfer(linked: first, in: table, size, windows) else { return nil }
+        transfer.handle = ChainHandle(id: head)
+        take(head)
+        return transfer
+    }
+
+    /// A descriptor with this second word, shifted by 16 bits, is the first of several and 16 readable bytes, see `PlainTransfer`.
+    @inlinable static var linkedKey: UInt64 { (16 | 1 << 32) << 16 }
 
     /// Takes the next chain of any shape; resubmitted ones come first, in the order the earlier daemon popped them.
     @inlinable
@@ -35,7 +65,7 @@ extension SplitRing {
             return popped.result
         }
         if availNext == availSeen {
-            // Acquire: as in `popTransfer`.
+            // Acquire: as in `look`.
             let index = unsafe availRing.sharedAcquire16(at: 2)
             if index == availNext { return .empty }
             guard isPossible(index) else { return .broken(.availIndexJump) }

@@ -69,8 +69,16 @@ public protocol Virtqueue {
     /// Takes the next chain of any shape; resubmitted ones come first, in the order the earlier daemon popped them.
     mutating func pop(_ memory: inout GuestMemoryView, _ segments: inout SegmentBuffer, _ chain: inout DescriptorChain) -> PopResult
 
-    /// Takes the next chain if it is a plain read or write: the hot path of the daemon.
+    /// Sees what the driver made available, and has the processor fetch what another chain like `likely`, an earlier one's handle, needs in
+    /// the ring.
+    mutating func look(likely: ChainHandle) -> RingLook
+
+    /// Takes the next chain that `look` has seen if it is a plain read or write: the hot path of the daemon.
     mutating func popTransfer(_ windows: MemoryWindows) -> TransferPop
+
+    /// Takes the next chain, which `popTransfer` did not take, if it is a plain read or write that lies in descriptors of the ring; nil: `pop`
+    /// takes it.
+    mutating func popLinkedTransfer(_ windows: MemoryWindows) -> PlainTransfer?
 
     /// Stages one used element; `length` is the number of bytes written to the guest.
     mutating func push(_ handle: ChainHandle, length: UInt32)

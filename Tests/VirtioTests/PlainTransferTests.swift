@@ -5,8 +5,10 @@ import Virtio
 /// The hot path for plain reads and writes must find what the general way finds, and leave ring and inflight region as it does.
 @Suite("Plain transfers")
 struct PlainTransferTests {
+    private typealias RandomTable = [(address: UInt64, length: UInt32, flags: UInt16, next: UInt16)]
+
     /// Descriptors of a table, mostly of the plain shape, each field spoilt now and then; the header's place comes first.
-    private func randomTable(_ random: inout SeededRandom) -> [(address: UInt64, length: UInt32, flags: UInt16, next: UInt16)] {
+    private func randomTable(_ random: inout SeededRandom) -> RandomTable {
         func spoil<Value>(_ value: Value, _ others: [Value]) -> Value {
             Int.random(in: 0..<24, using: &random) == 0 ? others.randomElement(using: &random) ?? value : value
         }
@@ -85,13 +87,53 @@ struct PlainTransferTests {
     }
 
     @Test("split: the same as the general way", arguments: 1...4 as ClosedRange<UInt64>)
-    func split(seed: UInt64) throws { try compare(SplitDriver.self, SplitVirtqueue.self, seed) }
+    func split(seed: UInt64) throws { try compare(SplitVirtqueue.self, seed, addTable(_:to:) as (_, inout SplitDriver) -> Void) }
+
+    @Test("split, in the ring itself: the same as the general way", arguments: 1...4 as ClosedRange<UInt64>)
+    func linked(seed: UInt64) throws { try compare(SplitVirtqueue.self, seed, addLinked(_:to:)) }
 
     @Test("packed: the same as the general way", arguments: 1...4 as ClosedRange<UInt64>)
-    func packed(seed: UInt64) throws { try compare(PackedDriver.self, PackedVirtqueue.self, seed) }
+    func packed(seed: UInt64) throws { try compare(PackedVirtqueue.self, seed, addTable(_:to:) as (_, inout PackedDriver) -> Void) }
+
+    /// Makes a table available as an indirect one, less its last descriptor.
+    private func addTable<Driver: CrashDriver>(_ table: RandomTable, to driver: inout Driver) {
+        for (entry, part) in table.prefix(3).enumerated() {
+            let place = 0x400 + 16 * entry
+            driver.memory.store(part.address, place)
+            driver.memory.store(part.length, place + 8)
+            // Flags and next of a split table change places in a packed one, where next is the id.
+            driver.memory.store(Driver.features.contains(.ringPacked) ? part.next : part.flags, place + 12)
+            driver.memory.store(Driver.features.contains(.ringPacked) ? part.flags : part.next, place + 14)
+        }
+        _ = driver.addIndirect(tableAddress: TestMemory.guestBase + 0x400, bytes: 48, flags: Flags.indirect)
+    }
+
+    /// Makes the same descriptors available in the ring, next as the places in it.
+    private func addLinked(_ table: RandomTable, to driver: inout SplitDriver) {
+        let buffers = table.prefix(3).map { TestBuffer(address: $0.address, length: $0.length, isWritable: false) }
+        guard let head = driver.add(buffers), let places = driver.owned[head] else { return }
+        for (entry, part) in table.prefix(3).enumerated() {
+            let next = Int(part.next) < places.count ? places[Int(part.next)] : part.next
+            driver.write(Int(places[entry]), address: part.address, length: part.length, flags: part.flags, next: next)
+        }
+    }
+
+    /// What the daemon does: the next chain if it is a plain transfer.
+    private func popHot<Ring: Virtqueue>(_ fixture: RingFixture<Ring>) -> TransferPop {
+        switch fixture.ring.look(likely: ChainHandle()) {
+        case .nothing: return .empty
+        case .other: return .other
+        case .chains: break
+        }
+        let popped = fixture.ring.popTransfer(fixture.view.windows)
+        guard case .other = popped, let transfer = fixture.ring.popLinkedTransfer(fixture.view.windows) else { return popped }
+        return .transfer(transfer)
+    }
 
     /// The same requests in two worlds, one popped the hot way and one the general way: what comes of each, and all memory afterwards.
-    private func compare<Driver: CrashDriver, Ring: Virtqueue>(_ driver: Driver.Type, _ ring: Ring.Type, _ seed: UInt64) throws {
+    private func compare<Driver: CrashDriver, Ring: Virtqueue>(
+        _ ring: Ring.Type, _ seed: UInt64, _ add: (RandomTable, inout Driver) -> Void
+    ) throws {
         var random = SeededRandom(seed: seed)
         let check = makeCheck(isReadOnly: seed % 4 == 0)
         let layout = InflightLayout(queueCount: 1, queueSize: 8, isPacked: Driver.features.contains(.ringPacked))
@@ -110,17 +152,9 @@ struct PlainTransferTests {
             for index in 0..<2 {
                 var own = SeededRandom(seed: next)
                 writeHeaders(worlds[index], &own)
-                for (entry, part) in table.prefix(3).enumerated() {
-                    let place = 0x400 + 16 * entry
-                    worlds[index].store(part.address, place)
-                    worlds[index].store(part.length, place + 8)
-                    // Flags and next of a split table change places in a packed one, where next is the id.
-                    worlds[index].store(Driver.features.contains(.ringPacked) ? part.next : part.flags, place + 12)
-                    worlds[index].store(Driver.features.contains(.ringPacked) ? part.flags : part.next, place + 14)
-                }
-                _ = drivers[index].addIndirect(tableAddress: TestMemory.guestBase + 0x400, bytes: 48, flags: Flags.indirect)
+                add(table, &drivers[index])
             }
-            switch fixtures[0].ring.popTransfer(fixtures[0].view.windows) {
+            switch popHot(fixtures[0]) {
             case .empty: Issue.record("a request was made available")
             case .other:
                 outcomes["other", default: 0] += 1
@@ -155,7 +189,7 @@ struct PlainTransferTests {
         driver.writeTable(
             [.readable(places[0], 16), .writable(places[1] + 16, 512), .writable(places[2] + 600, 1)], at: isRemote ? 0x1_0000 : 0x400)
         _ = driver.addIndirect(tableAddress: isRemote ? 0x40_0000 : TestMemory.guestBase + 0x400, bytes: 48)
-        guard case .transfer(let transfer) = fixture.ring.popTransfer(fixture.view.windows) else {
+        guard case .transfer(let transfer) = popHot(fixture) else {
             #expect(isRemote || choice & 0b101 != 0, "table, header and status are in one region")
             #expect(fixture.pop() == .chain)
             return
@@ -163,6 +197,28 @@ struct PlainTransferTests {
         #expect(!isRemote && choice & 0b101 == 0)
         #expect(unsafe memory.offset(of: transfer.data) == (choice & 0b10 == 0 ? 0x1010 : 0x8010))
     }
+
+    @Test("in the ring itself, header and status are in one region, and data in any", arguments: 0..<8)
+    func linkedRegions(choice: Int) throws {
+        let memory = try makeMemory()
+        var driver = SplitDriver(memory: memory, size: 8)
+        // Without INDIRECT_DESC, as the drivers that lay requests out like this.
+        let fixture = try RingFixture<SplitVirtqueue>(memory: memory, size: 8, features: [.version1], areas: driver.areas)
+        let places = (0..<3).map { choice >> $0 & 1 == 0 ? TestMemory.guestBase + 0x1000 : 0x20_0000 as UInt64 }
+        let head = driver.add([.readable(places[0], 16), .writable(places[1] + 16, 512), .writable(places[2] + 600, 1)])
+        let isApart = choice & 1 != choice >> 2
+        guard case .transfer(let transfer) = popHot(fixture) else {
+            #expect(isApart)
+            #expect(fixture.pop() == .chain)
+            return
+        }
+        #expect(!isApart)
+        #expect(transfer.handle.id == head)
+        #expect(unsafe memory.offset(of: transfer.data) == (choice & 0b10 == 0 ? 0x1010 : 0x8010))
+        guard case .empty = popHot(fixture) else { throw UnexpectedChain() }
+    }
+
+    private struct UnexpectedChain: Error {}
 
     @Test("without INDIRECT_DESC, and while requests are resubmitted, nothing goes the hot way", arguments: [false, true])
     func notTaken(isPacked: Bool) throws {
@@ -180,7 +236,7 @@ struct PlainTransferTests {
                 inflight: unsafe layout.queue(0, in: memory.base + 0x1_1000))
         }
         func look(_ fixture: RingFixture<Ring>) -> String {
-            switch fixture.ring.popTransfer(fixture.view.windows) {
+            switch popHot(fixture) {
             case .transfer: "transfer"
             case .empty: "empty"
             case .other: "other"
@@ -197,6 +253,7 @@ struct PlainTransferTests {
         let successor = try start(Driver.features)
         #expect(successor.ring.resubmitCount == 1)
         #expect(look(successor) == "other")
+        #expect(successor.ring.popLinkedTransfer(successor.view.windows).map(\.handle) == nil)
         #expect(successor.pop() == .chain)
         #expect(successor.segments.chain.isResubmitted)
         #expect(look(successor) == "transfer")

@@ -10,6 +10,7 @@
 #include "clinux_guard.h"
 #include "clinux_memory.h"
 #include "clinux_process.h"
+#include "clinux_processor.h"
 #include "clinux_sandbox.h"
 #include "clinux_sockets.h"
 #include "clinux_threads.h"

@@ -24,12 +24,3 @@ int clinux_current_cpu(void);
 
 /// Takes one from a sem_t (as void *, so that its type need not be known here), waiting at most `nanoseconds`; 0 or -errno.
 int clinux_semaphore_wait(void *semaphore, int64_t nanoseconds);
-
-/// A hint to the processor that the thread spins.
-static inline void clinux_cpu_relax(void) {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}

@@ -53,6 +53,14 @@ struct ObservedRing<Ring: Virtqueue>: Virtqueue {
         return result
     }
 
+    mutating func look(likely: ChainHandle) -> RingLook { ring.look(likely: likely) }
+
+    mutating func popLinkedTransfer(_ windows: MemoryWindows) -> PlainTransfer? {
+        let transfer = ring.popLinkedTransfer(windows)
+        if let transfer { journal.popped(transfer.handle) }
+        return transfer
+    }
+
     mutating func popTransfer(_ windows: MemoryWindows) -> TransferPop {
         let result = ring.popTransfer(windows)
         if case .transfer(let transfer) = result { journal.popped(transfer.handle) }

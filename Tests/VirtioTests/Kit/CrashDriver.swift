@@ -4,6 +4,7 @@ import Virtio
 protocol CrashDriver {
     associatedtype Ring: Virtqueue
     static var features: VirtioFeatures { get }
+    var memory: TestMemory { get }
     var areas: RingAreas { get }
     init(memory: TestMemory, size: Int, start: Int)
     /// The same driver over another block.

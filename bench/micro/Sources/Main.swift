@@ -31,10 +31,14 @@ enum Main {
 
     static let cases: [Case] =
         plain + general + [
+            Case(name: "split-linked", perTurn: batch, what: "4 KiB read, direct, by the way for plain requests, inflight tracking") {
+                let pair = try SplitPair(.split, isIndirect: false, isTracked: true)
+                return { try unsafe pair.round(.plain) { unsafe countedSplit($0) } }
+            },
             Case(name: "translate", perTurn: LookUps.count, what: "look-up of an address in one of eight regions, by search") {
                 let lookUps = try LookUps()
                 return { countedLookUps(lookUps) }
-            }
+            },
         ]
 
     private static let plain: [Case] = [false, true].flatMap { isTracked in

@@ -108,13 +108,23 @@ extension RingPair {
     /// The way of plain requests.
     @inline(__always)
     static func plainTurn(_ side: UnsafeMutablePointer<DeviceSide>) {
+        guard unsafe side.pointee.device.look(likely: ChainHandle()) == .chains else { return }
         while true {
-            guard case .transfer(let transfer) = unsafe side.pointee.device.popTransfer(side.pointee.view.windows) else { break }
+            guard let transfer = unsafe Self.pop(side) else { break }
             let isFine = unsafe side.pointee.check.passes(transfer)
             unsafe BlockRequest.setStatus(isFine ? .ok : .ioError, at: transfer.status)
             unsafe side.pointee.device.push(transfer.handle, length: isFine ? transfer.dataLength + 1 : 1)
         }
         unsafe finish(side)
+    }
+
+    @inline(__always)
+    private static func pop(_ side: UnsafeMutablePointer<DeviceSide>) -> PlainTransfer? {
+        switch unsafe side.pointee.device.popTransfer(side.pointee.view.windows) {
+        case .transfer(let transfer): transfer
+        case .empty: nil
+        case .other: unsafe side.pointee.device.popLinkedTransfer(side.pointee.view.windows)
+        }
     }
 
     /// The way of requests of any shape.
