@@ -193,13 +193,77 @@ import Virtio
         #expect(try #require(frontend.device.configurations[0]?.memory).regionCount <= 17)
     }
 
-    @Test("The answer to a miss of before a reset concerns nobody")
-    func lateAnswers() throws {
-        let frontend = try running()
-        frontend.session.ringDidMiss(0, MemoryMiss(address: 0x5000, access: .write))
-        frontend.send(.getVringBase, .vringState(VringState(index: 0, number: 0)))
+    @Test("A ring whose areas an update moves, or pushes out, does not go on where they were")
+    func movedAreas() throws {
+        var limits = SessionLimits()
+        limits.translationCountMax = 16
+        // In pages of its own: as many as are kept, so that the next one pushes them out.
+        let frontend = try session(limits: limits)
+        let pages = (0..<16 as Range<UInt64>).map { Self.base + $0 << 12 }
+        for page in pages { #expect(frontend.ask(.iotlbMessage, entry(page, 0x1000, to: page)) == 0) }
+        try frontend.setKick(0)
+        frontend.enable(0)
+        frontend.device.calls = []
+        #expect(frontend.ask(.iotlbMessage, entry(pages[8], 0x1000, to: pages[8])) == 0)
+        #expect(frontend.device.calls == [], "it says the same again")
+        #expect(frontend.ask(.iotlbMessage, entry(pages[8], 0x1000, to: Self.base + 0x2_0000)) == 0)
+        #expect(frontend.device.calls == [.memory(rings: [0])])
+        frontend.device.calls = []
+        // Of the areas' pages themselves; others are let go for it.
+        #expect(frontend.ask(.iotlbMessage, entry(1 << 40, 0x1000)) == 0)
+        #expect(frontend.device.calls == [])
+        for index in 0..<4096 as Range<UInt64> {
+            #expect(frontend.ask(.iotlbMessage, entry(pages[0] + index, 1, to: pages[0] + index)) == 0)
+            if frontend.device.calls.contains(.suspended(0)) { break }
+        }
+        #expect(frontend.device.calls.last == .suspended(0))
+        frontend.device.calls = []
+        #expect(requests(frontend).contains { $0.kind == .miss && $0.iova == pages[8] })
+        #expect(frontend.ask(.iotlbMessage, entry(Self.base, 0x1_0000)) == 0)
+        #expect(frontend.device.calls == [.memory(rings: [0])])
+    }
+
+    @Test("A log that comes while a ring is suspended gets what the ring writes where it goes on", arguments: [false, true])
+    func logWhileSuspended(isRingLogged: Bool) throws {
+        let frontend = try session()
+        let address = TestFrontend.address(0, flags: isRingLogged ? 1 : 0, log: Self.base + 0x8000)
+        #expect(frontend.ask(.setVringAddress, .vringAddress(address)) == 0)
         #expect(frontend.ask(.iotlbMessage, entry(Self.base, 0x1_0000)) == 0)
         try frontend.setKick(0)
+        frontend.enable(0)
+        #expect(frontend.ask(.iotlbMessage, invalidation(0, 0)) == 0)
+        #expect(frontend.device.calls.last == .suspended(0))
+        let features: VirtioFeatures = [.version1, .accessPlatform, .protocolFeatures, .logAll]
+        #expect(frontend.ask(.setFeatures, .u64(features.rawValue)) == 0)
+        let log = try MemoryFile.create(name: "log", size: 4096)
+        let replies = frontend.send(.setLogBase, .log(LogDescription(size: 4096, offset: 0)), [log])
+        #expect(TestFrontend.u64(replies) == 0)
+        // The used ring comes to lie elsewhere.
+        #expect(frontend.ask(.iotlbMessage, entry(Self.base, 0x8000)) == 0)
+        #expect(frontend.ask(.iotlbMessage, entry(Self.base + 0x8000, 0x8000, to: Self.base + 0x4_0000)) == 0)
+        #expect(frontend.device.calls.last == .memory(rings: [0]))
+        let used = TestFrontend.region().guestAddress + 0x4_0000
+        let ringLog = try #require(frontend.device.configurations[0]?.log)
+        #expect(LogWay(ringLog) == LogWay(byteCount: 4096, usedAddress: isRingLogged ? used : nil))
+    }
+
+    @Test("The answer to a miss of before a stop, a reset or other features concerns nobody", arguments: 0..<3)
+    func lateAnswers(way: Int) throws {
+        let frontend = try running()
+        frontend.session.ringDidMiss(0, MemoryMiss(address: 0x5000, access: .write))
+        if way == 1 {
+            #expect(frontend.ask(.resetDevice) == 0)
+        } else {
+            frontend.send(.getVringBase, .vringState(VringState(index: 0, number: 0)))
+        }
+        if way > 0 {
+            frontend.send(.setFeatures, .u64(VirtioFeatures([.version1, .accessPlatform, .protocolFeatures]).rawValue))
+            frontend.describeRing(0)
+        }
+        #expect(frontend.ask(.iotlbMessage, entry(Self.base, 0x1_0000)) == 0)
+        try frontend.setKick(0)
+        frontend.enable(0)
+        #expect(frontend.session.status.rings[0].isRunning)
         let other = MemoryMiss(address: 0x9000, access: .write)
         frontend.session.ringDidMiss(0, other)
         frontend.device.calls = []
@@ -219,7 +283,8 @@ import Virtio
         var table = IOTLB()
         for index in 0..<100 as Range<UInt64> {
             let byte = IOTLB.Entry(iova: index, last: index, frontendAddress: index << 12, access: .readWrite)
-            table.update(byte, limit: 16) { _ in true }
+            let hasMoved = table.update(byte, limit: 16) { _ in true }
+            #expect(hasMoved == (index > 0 && table.entries.count == 1), "whoever stands on them has to know")
             #expect(table.entries.count <= 16)
         }
     }

@@ -16,34 +16,51 @@ struct IOTLB {
         func part(_ start: UInt64, _ end: UInt64) -> Entry {
             Entry(iova: start, last: end, frontendAddress: frontendAddress + (start - iova), access: access)
         }
+
+        /// Whether the addresses that both have are where `other` says, for as much access.
+        func says(the other: Entry) -> Bool {
+            frontendAddress &- iova == other.frontendAddress &- other.iova && access.isSuperset(of: other.access)
+        }
     }
 
     private(set) var entries: [Entry] = []
 
     /// Takes an entry in place of all that it overlaps. When there are `limit` already, all others go but those that `isPinned`; those too
     /// when they are so many themselves, as translations of single bytes would be.
-    mutating func update(_ entry: Entry, limit: Int, isPinned: (Entry) -> Bool) {
+    ///
+    /// - Returns: whether pinned addresses lost their translation, or have another one now.
+    mutating func update(_ entry: Entry, limit: Int, isPinned: (Entry) -> Bool) -> Bool {
+        var hasMoved = entries[overlapping(entry.iova, entry.last)].contains { !entry.says(the: $0) && isPinned($0) }
         invalidate(entry.iova, entry.last)
         if entries.count >= limit {
             entries.removeAll { !isPinned($0) }
-            if entries.count >= limit { entries = [] }
+            if entries.count >= limit {
+                entries = []
+                hasMoved = true
+            }
         }
         entries.insert(entry, at: firstIndex(from: entry.iova))
+        return hasMoved
     }
 
     /// Lets go of all translations of the addresses from `first` to `last`, of parts of entries too.
     mutating func invalidate(_ first: UInt64, _ last: UInt64) {
+        let gone = overlapping(first, last)
+        var rest: [Entry] = []
+        for entry in entries[gone] {
+            if entry.iova < first { rest.append(entry.part(entry.iova, first - 1)) }
+            if entry.last > last { rest.append(entry.part(last + 1, entry.last)) }
+        }
+        entries.replaceSubrange(gone, with: rest)
+    }
+
+    /// The entries that have addresses from `first` to `last`.
+    private func overlapping(_ first: UInt64, _ last: UInt64) -> Range<Int> {
         var low = firstIndex(from: first)
         if low > 0, entries[low - 1].last >= first { low -= 1 }
         var high = low
-        var rest: [Entry] = []
-        while high < entries.count, entries[high].iova <= last {
-            let entry = entries[high]
-            if entry.iova < first { rest.append(entry.part(entry.iova, first - 1)) }
-            if entry.last > last { rest.append(entry.part(last + 1, entry.last)) }
-            high += 1
-        }
-        entries.replaceSubrange(low..<high, with: rest)
+        while high < entries.count, entries[high].iova <= last { high += 1 }
+        return low..<high
     }
 
     /// Keeps only what `isValid`.

@@ -82,7 +82,7 @@ extension Session {
         else { throw Refusal(.memory, "an IOTLB update to \(message.size) bytes that do not lie in one memory region") }
         let pinned = rings.indices.flatMap { rings[$0].activity == .idle ? [] : ringAreas($0) }
         let entry = IOTLB.Entry(iova: message.iova, last: last, frontendAddress: message.frontendAddress, access: access)
-        iotlb.table.update(entry, limit: limits.translationCountMax) { entry in
+        let hasMoved = iotlb.table.update(entry, limit: limits.translationCountMax) { entry in
             pinned.contains { $0.address <= entry.last && entry.iova - min(entry.iova, $0.address) < $0.length }
         }
         iotlb.snapshot = nil
@@ -92,7 +92,9 @@ extension Session {
             iotlb.asked.removeAll { answered.contains($0) }
             for miss in answered where !iotlb.table.covers(miss) { deny(miss) }
         }
-        resume { [self] in answer(.u64(0)) }
+        // A ring whose areas moved goes on there, or waits until they are asked for: nobody else knows where it writes.
+        let end = { [self] in resume { [self] in answer(.u64(0)) } }
+        if hasMoved { republish(completion: end) } else { end() }
     }
 
     /// Size 0 is everything: the length of the whole address space does not fit the field.
