@@ -1,7 +1,7 @@
 public import LinuxSystem
 
-/// Linux's native asynchronous I/O. Where a transfer cannot be asynchronous (file systems in memory, the page cache) it is done inside
-/// `submit`.
+/// Linux's native asynchronous I/O. What could not be asynchronous is not: transfers of media that are memory are done by pread and pwrite
+/// when they are added, and those through the page cache inside `submit`.
 ///
 /// Safety: `state` is allocated in init and freed in deinit; channels that know it retain the engine.
 @safe

@@ -15,8 +15,11 @@ struct BlockDeviceAttributes: Equatable, Sendable {
     /// The NUMA node the device is attached to.
     var node: Int?
 
+    /// Whether it is a zram device that moves pages to another device.
+    var writesBack: Bool
+
     /// Whether the device is memory that completes requests at once, without interrupts.
-    var isMemory: Bool { name.hasPrefix("zram") || name.hasPrefix("ram") || name.hasPrefix("pmem") }
+    var isMemory: Bool { name.hasPrefix("zram") && !writesBack || name.hasPrefix("ram") || name.hasPrefix("pmem") }
 
     /// Reads what is below `sysfsRoot`; nil when the device is not there.
     init?(major: UInt32, minor: UInt32, sysfsRoot: String = "/sys") {
@@ -30,6 +33,7 @@ struct BlockDeviceAttributes: Equatable, Sendable {
         discardGranularity = limit("discard_granularity")
         writeZeroesBytesMax = limit("write_zeroes_max_bytes")
         hasPollQueues = limit("io_poll") == 1
+        writesBack = SystemFile.text(device + "/backing_dev").map { $0 != "none" } ?? false
         node = Self.node(of: device, sysfsRoot: sysfsRoot, depth: 0)
     }
 

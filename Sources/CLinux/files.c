@@ -56,6 +56,16 @@ int64_t clinux_pwrite(int fd, const void *bytes, size_t count, int64_t offset) {
     return done < 0 ? -errno : done;
 }
 
+int64_t clinux_preadv(int fd, const void *vector, int count, int64_t offset, int flags) {
+    ssize_t done = preadv2(fd, vector, count, offset, flags);
+    return done < 0 ? -errno : done;
+}
+
+int64_t clinux_pwritev(int fd, const void *vector, int count, int64_t offset, int flags) {
+    ssize_t done = pwritev2(fd, vector, count, offset, flags);
+    return done < 0 ? -errno : done;
+}
+
 int clinux_get_seals(int fd) {
     int seals = fcntl(fd, F_GET_SEALS);
     return seals < 0 ? -errno : seals;

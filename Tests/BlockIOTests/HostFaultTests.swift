@@ -101,7 +101,7 @@ struct HostFaultTests {
 
     @Test("What the kernel refuses when it is submitted is told by the next reap")
     func refusedAtSubmission() throws {
-        try TestDisk.use(.tmpfs) { disk in
+        try TestDisk.use(.rootFile) { disk in
             let rig = try Rig(try Backing.open(.file(path: disk.path)), .libaio)
             let slot = try rig.slot()
             // An offset that a signed number does not hold: io_submit itself answers EINVAL.

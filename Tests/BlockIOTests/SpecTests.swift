@@ -87,4 +87,15 @@ struct SpecTests {
         #expect(stacked.name == "dm-0" && stacked.discardBytesMax == 0 && stacked.node == 1 && !stacked.hasPollQueues)
         #expect(BlockDeviceAttributes(major: 1, minor: 1, sysfsRoot: folder.path) == nil)
     }
+
+    @Test("A zram device is memory unless it moves pages to another device", arguments: [nil, "none", "/dev/sda1"])
+    func zramDevice(_ backing: String?) throws {
+        let folder = TemporaryFolder()
+        folder.write("devices/virtual/block/zram0/queue/discard_max_bytes", "0\n")
+        if let backing { folder.write("devices/virtual/block/zram0/backing_dev", backing + "\n") }
+        folder.write("dev/block/none", "")
+        folder.link("dev/block/253:0", to: "devices/virtual/block/zram0")
+        let device = try #require(BlockDeviceAttributes(major: 253, minor: 0, sysfsRoot: folder.path))
+        #expect(device.isMemory == (backing != "/dev/sda1"))
+    }
 }

@@ -15,6 +15,9 @@ int64_t clinux_read_nowait(int fd, void *bytes, size_t count);
 int64_t clinux_write(int fd, const void *bytes, size_t count);
 int64_t clinux_pread(int fd, void *bytes, size_t count, int64_t offset);
 int64_t clinux_pwrite(int fd, const void *bytes, size_t count, int64_t offset);
+/// The same with an array of struct iovec, and RWF_* flags.
+int64_t clinux_preadv(int fd, const void *vector, int count, int64_t offset, int flags);
+int64_t clinux_pwritev(int fd, const void *vector, int count, int64_t offset, int flags);
 /// The seals of a file in memory (shmem or hugetlbfs; a tmpfs's files have one too); -EINVAL for every other file. Asks no file system.
 int clinux_get_seals(int fd);
 /// Where a symbolic link points, without a terminator; its length.
