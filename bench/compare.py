@@ -1,13 +1,16 @@
 #!/usr/bin/python3
 """Measures vhublkd beside qemu-storage-daemon, other servers, and fio on the bare file.
 
-All servers of a medium are started, held (SIGSTOP), and let go one at a time for a round of a second; the rounds go round and round between
-them, so that a change of the machine's speed meets all of them. Medians are printed, and written with every round to bench/results:
+All servers of a medium are started, held (SIGSTOP), and let go one at a time for a second; each round has all of them, in an order of its
+own, so that a change of the machine's speed meets all of them. Medians are printed, and written with every round to bench/results:
 compare.json, compare.md and plots (SVG)."""
 
 import argparse
 import collections
+import collections.abc
+import functools
 import pathlib
+import random
 import sys
 import tempfile
 import time
@@ -106,6 +109,20 @@ def rows_of(medium: media.Medium, chosen: argparse.Namespace) -> list[work.Work]
     return list(dict.fromkeys(wanted + work.scaling(chosen.queues)))
 
 
+def turns_of(
+    row: figures.Row, running: list[servers.Server], bare: str | None, chosen: argparse.Namespace
+) -> list[tuple[str, collections.abc.Callable[[], clients.Sample]]]:
+    """Who is measured in a round of a row, and how."""
+    turns = []
+    for server in running:
+        turns.append((server.name, functools.partial(clients.measured, server, row.work, chosen.seconds, chosen.client_cpus, chosen.client)))
+    # fio polls or sleeps as its engine does: one figure for both kinds of client, and none for a paced one.
+    if bare and row.work.wait == "poll":
+        for engine in ENGINES:
+            turns.append((f"fio-{engine}", functools.partial(clients.fio, bare, engine, row.work, chosen.seconds, chosen.server_cpus)))
+    return turns
+
+
 def measure(medium: media.Medium, chosen: argparse.Namespace, rows: list[figures.Row], progress: Progress) -> None:
     running: list[servers.Server] = []
     with tempfile.TemporaryDirectory(prefix="vhublk-bench-") as folder:
@@ -113,15 +130,13 @@ def measure(medium: media.Medium, chosen: argparse.Namespace, rows: list[figures
             start(medium, chosen, pathlib.Path(folder), running)
             bare = medium.backing("fio") if medium.has_files else None
             for row in rows:
+                # Who follows whom differs from round to round: a disk that is allowed so many bytes a second has some left after a pause.
+                turns = turns_of(row, running, bare, chosen)
                 for number in range(chosen.rounds):
-                    for server in running:
-                        row.add(server.name, clients.measured(server, row.work, chosen.seconds, chosen.client_cpus, chosen.client))
-                        progress.step(f"{medium.name}: {row.work.title}: round {number + 1}, {server.name}")
-                    # fio polls or sleeps as its engine does: one figure for both kinds of client, and none for a paced one.
-                    if bare and row.work.wait == "poll":
-                        for engine in ENGINES:
-                            row.add(f"fio-{engine}", clients.fio(bare, engine, row.work, chosen.seconds, chosen.server_cpus))
-                            progress.step(f"{medium.name}: {row.work.title}: round {number + 1}, fio-{engine}")
+                    for name, turn in turns:
+                        row.add(name, turn())
+                        progress.step(f"{medium.name}: {row.work.title}: round {number + 1}, {name}")
+                    random.Random(number).shuffle(turns)
         finally:
             for server in running:
                 server.stop()
