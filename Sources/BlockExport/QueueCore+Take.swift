@@ -18,12 +18,7 @@ extension QueueCore {
     @inline(__always)
     private mutating func take(upTo limit: Int) -> PolledQueue.Take {
         refreshRules()
-        guard let likely = unsafe slots.next() else {
-            count(0)
-            return .taken(0)
-        }
-        let look = unsafe ring.look(likely: likely.pointee.handle)
-        if look == .nothing {
+        guard let likely = unsafe slots.next(), case let look = unsafe ring.look(likely: likely.pointee.handle), look != .nothing else {
             count(0)
             return .taken(0)
         }

@@ -28,6 +28,4 @@ struct AIOControlBlock {
 
     /// IOCB_FLAG_RESFD.
     static let signalsEvent: UInt32 = 1
-    /// RWF_DSYNC: as if opened with O_DSYNC, for this write.
-    static let durable: UInt32 = 2
 }

@@ -112,8 +112,7 @@ struct AIOState {
         unsafe block.pointee.data = UInt64(UInt(bitPattern: operation))
         unsafe block.pointee.descriptor = UInt32(bitPattern: channel.pointee.descriptor)
         unsafe block.pointee.offset = Int64(truncatingIfNeeded: operation.pointee.offset &+ operation.pointee.done)
-        let isDurable = unsafe !isRead && operation.pointee.flags.contains(.durable)
-        unsafe block.pointee.transferFlags = isDurable ? Block.durable : 0
+        unsafe block.pointee.transferFlags = operation.pointee.transferFlags
         if unsafe wakesPoller && !channel.pointee.completesInPlace {
             unsafe block.pointee.flags = Block.signalsEvent
             unsafe block.pointee.event = UInt32(bitPattern: mailbox.event.descriptor.rawValue)
@@ -123,9 +122,9 @@ struct AIOState {
         }
         if unsafe operation.pointee.kind == .flush {
             unsafe block.pointee.opcode = Block.Opcode.dataSync.rawValue
-            unsafe (block.pointee.buffer, block.pointee.count, block.pointee.offset, block.pointee.transferFlags) = (0, 0, 0, 0)
+            unsafe (block.pointee.buffer, block.pointee.count, block.pointee.offset) = (0, 0, 0)
         } else if let buffer = unsafe operation.pointee.bounce {
-            unsafe setBuffer(block, isRead, buffer, EngineCore.bouncePiece(operation))
+            unsafe setBuffer(block, isRead, buffer, operation.pointee.bouncePiece)
         } else if unsafe operation.pointee.segmentCountOfCall == 1 {
             let segment = unsafe operation.pointee.restOfSegments
             unsafe setBuffer(block, isRead, segment.pointee.base, segment.pointee.length)

@@ -79,14 +79,9 @@ struct EngineCore {
         return true
     }
 
-    /// Bytes of the piece that goes through the bounce buffer next.
-    static func bouncePiece(_ operation: UnsafeMutablePointer<IOOperation>) -> Int {
-        unsafe Int(min(operation.pointee.length - operation.pointee.done, UInt64(BouncePool.bufferSize)))
-    }
-
     private func fillBounce(_ operation: UnsafeMutablePointer<IOOperation>) {
         guard unsafe operation.pointee.kind == .write, let buffer = unsafe operation.pointee.bounce else { return }
-        unsafe operation.pointee.copy(Self.bouncePiece(operation), with: buffer, toSegments: false)
+        unsafe operation.pointee.copy(operation.pointee.bouncePiece, with: buffer, toSegments: false)
     }
 
     /// Looks at what the kernel answered: bytes transferred, or a negated errno.
@@ -123,7 +118,7 @@ struct EngineCore {
         }
         if let buffer = unsafe operation.pointee.bounce {
             if unsafe operation.pointee.kind == .read { unsafe operation.pointee.copy(Int(count), with: buffer, toSegments: true) }
-            if unsafe count < UInt64(Self.bouncePiece(operation)) { unsafe channel.pointee.counters.shortTransfers += 1 }
+            if unsafe count < UInt64(operation.pointee.bouncePiece) { unsafe channel.pointee.counters.shortTransfers += 1 }
             unsafe operation.pointee.done += count
         } else if count < left {
             unsafe channel.pointee.counters.shortTransfers += 1

@@ -9,20 +9,20 @@ extension IOOperation {
         let descriptor = unsafe state.pointee.descriptor
         let position = Int64(truncatingIfNeeded: offset &+ done)
         if let bounce = unsafe bounce {
-            let piece = Int(min(length - done, UInt64(BouncePool.bufferSize)))
-            return unsafe withUnsafePointer(to: IOVector(base: bounce, length: piece)) { unsafe transfer($0, 1, descriptor, position) }
+            return unsafe withUnsafePointer(to: IOVector(base: bounce, length: bouncePiece)) {
+                unsafe transfer($0, 1, descriptor, position)
+            }
         }
         let segments = unsafe restOfSegments
         let count = segmentCountOfCall
-        guard count == 1, !isDurableWrite else { return unsafe transfer(segments, count, descriptor, position) }
+        guard count == 1, transferFlags == 0 else { return unsafe transfer(segments, count, descriptor, position) }
         let (base, length) = unsafe (segments.pointee.base, segments.pointee.length)
         return unsafe kind == .read ? clinux_pread(descriptor, base, length, position) : clinux_pwrite(descriptor, base, length, position)
     }
 
-    private var isDurableWrite: Bool { kind == .write && flags.contains(.durable) }
-
     private func transfer(_ vector: UnsafePointer<IOVector>, _ count: Int32, _ descriptor: Int32, _ position: Int64) -> Int64 {
-        if kind == .read { return unsafe clinux_preadv(descriptor, vector, count, position, 0) }
-        return unsafe clinux_pwritev(descriptor, vector, count, position, isDurableWrite ? Int32(AIOControlBlock.durable) : 0)
+        let flags = Int32(transferFlags)
+        return unsafe kind == .read
+            ? clinux_preadv(descriptor, vector, count, position, flags) : clinux_pwritev(descriptor, vector, count, position, flags)
     }
 }

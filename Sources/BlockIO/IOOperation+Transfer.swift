@@ -49,6 +49,13 @@ extension IOOperation {
     @inline(__always)
     var segmentCountOfCall: Int32 { min(segmentCount - max(partialIndex, 0), Self.segmentsPerCallMax) }
 
+    /// Bytes of the piece that goes through the bounce buffer next.
+    var bouncePiece: Int { Int(min(length - done, UInt64(BouncePool.bufferSize))) }
+
+    /// RWF_* of the call: RWF_DSYNC, as if opened with O_DSYNC, for a durable write.
+    @inline(__always)
+    var transferFlags: UInt32 { kind == .write && flags.contains(.durable) ? 2 : 0 }
+
     /// Notes that the kernel transferred `count` bytes more, fewer than are left, and makes the segments begin after them.
     mutating func advance(by count: UInt64) {
         var index = max(partialIndex, 0)

@@ -19,8 +19,6 @@ struct URingState {
     private var isSignalling = false
     private let completions: UnsafeMutablePointer<UnsafeMutablePointer<io_uring_cqe>?>
     private static let completionsPerTake = 64
-    /// RWF_DSYNC.
-    private static let durable: Int32 = 2
 
     init(_ setup: URingSetup, pollerCPU: Int?) throws(SystemError) {
         core = try EngineCore(node: setup.node)
@@ -109,7 +107,7 @@ struct URingState {
         let offset = unsafe operation.pointee.offset &+ operation.pointee.done
         let segments = unsafe operation.pointee.restOfSegments
         if let buffer = unsafe operation.pointee.bounce {
-            let count = unsafe UInt32(EngineCore.bouncePiece(operation))
+            let count = unsafe UInt32(operation.pointee.bouncePiece)
             let code = isRead ? IORING_OP_READ : IORING_OP_WRITE
             unsafe io_uring_prep_rw(Int32(code.rawValue), entry, descriptor, buffer, count, offset)
         } else if unsafe operation.pointee.segmentCountOfCall == 1 {
@@ -127,7 +125,7 @@ struct URingState {
             let code = isRead ? IORING_OP_READV : IORING_OP_WRITEV
             unsafe io_uring_prep_rw(Int32(code.rawValue), entry, descriptor, segments, count, offset)
         }
-        if unsafe !isRead && operation.pointee.flags.contains(.durable) { unsafe entry.pointee.rw_flags = Self.durable }
+        unsafe entry.pointee.rw_flags = Int32(operation.pointee.transferFlags)
     }
 
     /// Hands the submission queue to the kernel and works off what has completed, in one system call. What the kernel cannot take now

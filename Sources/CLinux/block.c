@@ -40,8 +40,7 @@ int clinux_direct_alignment(int fd, uint32_t *memory, uint32_t *offset) {
 
 int64_t clinux_pread_nowait(int fd, void *bytes, size_t count, int64_t offset) {
     struct iovec part = {.iov_base = bytes, .iov_len = count};
-    ssize_t done = preadv2(fd, &part, 1, offset, RWF_NOWAIT);
-    return done < 0 ? -errno : done;
+    return clinux_preadv(fd, &part, 1, offset, RWF_NOWAIT);
 }
 
 int clinux_fdatasync(int fd) { return fdatasync(fd) < 0 ? -errno : 0; }

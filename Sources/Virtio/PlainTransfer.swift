@@ -96,7 +96,7 @@ public enum TransferPop {
     case transfer(PlainTransfer)
     /// Nothing more was seen.
     case empty
-    /// Something that is not a plain transfer, or is wrong: nothing was popped, `pop` takes it.
+    /// Something that is not a plain transfer, or is wrong: nothing was popped, `popLinkedTransfer` or `pop` takes it.
     case other
 }
 

@@ -18,7 +18,7 @@ private struct FakeKernel {
         let isRead = unsafe operation.pointee.kind == .read
         var pieces: [IOVector] = []
         if let buffer = unsafe operation.pointee.bounce {
-            pieces = unsafe [IOVector(base: buffer, length: EngineCore.bouncePiece(operation))]
+            pieces = unsafe [IOVector(base: buffer, length: operation.pointee.bouncePiece)]
         } else {
             for index in 0..<(unsafe Int(operation.pointee.segmentCountOfCall)) {
                 pieces.append(unsafe operation.pointee.restOfSegments[index])

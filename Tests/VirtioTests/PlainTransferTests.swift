@@ -215,10 +215,9 @@ struct PlainTransferTests {
         #expect(!isApart)
         #expect(transfer.handle.id == head)
         #expect(unsafe memory.offset(of: transfer.data) == (choice & 0b10 == 0 ? 0x1010 : 0x8010))
-        guard case .empty = popHot(fixture) else { throw UnexpectedChain() }
+        if case .empty = popHot(fixture) { return }
+        Issue.record("a chain came twice")
     }
-
-    private struct UnexpectedChain: Error {}
 
     @Test("without INDIRECT_DESC, and while requests are resubmitted, nothing goes the hot way", arguments: [false, true])
     func notTaken(isPacked: Bool) throws {
