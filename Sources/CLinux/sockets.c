@@ -77,6 +77,15 @@ int clinux_is_listening(int fd) {
     return listening;
 }
 
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83
+#endif
+
+int clinux_refuse_descriptors(int fd) {
+    int pass = 0;
+    return setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &pass, sizeof pass) < 0 ? -errno : 0;
+}
+
 int64_t clinux_send(int fd, const void *bytes, size_t size, const int *descriptors, size_t count) {
     union {
         struct cmsghdr header;

@@ -4,8 +4,7 @@ import Logging
 
 /// The control socket: accepts peers that may use it and gives each a `ControlConnection`.
 ///
-/// Idle peers are harmless: they cost a descriptor each, their number is bounded, and when the bound is reached the one that has been
-/// silent
+/// Idle peers are harmless: they cost a descriptor each, their number is bounded, and when the bound is reached the one that has been silent
 /// longest goes, so that nobody can lock the administrator out.
 @ControlActor
 final class ControlServer {
@@ -21,7 +20,8 @@ final class ControlServer {
 
     let path: String
     private let listener: FileDescriptor
-    /// Closes connections and what comes over them.
+    /// Closes connections, and what comes over them where the kernel cannot refuse it (before Linux 6.16): there a peer that is turned away
+    /// can fill the queue, and nobody is accepted until there is room.
     private let closing = ClosingQueue()
     private let access: ControlAccess
     private let handler: Handler
@@ -48,7 +48,8 @@ final class ControlServer {
         self.handler = handler
         do {
             listener = try UnixSocket.listen(
-                path: path, mode: access.mode, group: access.groupName, backlog: Int32(Self.connectionCountMax), closing: closing)
+                path: path, mode: access.mode, group: access.groupName, backlog: Int32(Self.connectionCountMax), closing: closing,
+                takesDescriptors: false)
         } catch {
             throw Self.refusal(error, path: path)
         }

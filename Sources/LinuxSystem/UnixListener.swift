@@ -32,9 +32,11 @@ extension UnixSocket {
     /// before both are set.
     ///
     /// A socket at `path` on which nobody listens is a dead process's and is replaced. Everything else there is refused and kept. Closing the
-    /// socket closes what waits in it, connections and what they were sent, hence `closing`.
+    /// socket closes what waits in it, connections and what they were sent, hence `closing`. Without `takesDescriptors` none can be sent to a
+    /// connection from Linux 6.16 on: the sender's sendmsg(2) fails with EPERM. Earlier kernels let them come.
     public static func listen(
-        path: String, mode: UInt32 = 0o600, group: String? = nil, backlog: Int32 = 128, closing: ClosingQueue? = nil
+        path: String, mode: UInt32 = 0o600, group: String? = nil, backlog: Int32 = 128, closing: ClosingQueue? = nil,
+        takesDescriptors: Bool = true
     ) throws(UnixListenerError) -> FileDescriptor {
         guard path.utf8.count <= pathLengthMax else { throw .pathTooLong(path: path) }
         let groupNumber = try group.map { name throws(UnixListenerError) in try number(ofGroup: name) }
@@ -44,6 +46,7 @@ extension UnixSocket {
             let folder = try FileDescriptor.open(parent(of: path), flags: O_RDONLY | O_DIRECTORY)
             waitForLock(folder)
             let socket = FileDescriptor(owning: try SystemError.check(clinux_socket_unix(1), "create a socket"), closing: closing)
+            if !takesDescriptors { _ = clinux_refuse_descriptors(socket.rawValue) }
             try removeStale(path)
             // The socket's own mode limits that of its file from the first instant; the umask limits it further until chmod.
             try SystemError.check(clinux_fchmod(socket.rawValue, 0), "set the mode of a socket")

@@ -27,6 +27,24 @@ struct ControlServerTests {
         return String(decoding: bytes[..<(part?.byteCount ?? 0)], as: UTF8.self)
     }
 
+    /// As before Linux 6.16, where the kernel lets them come: the first descriptor ends its connection, with the reason.
+    @Test func descriptorsEndTheirConnection() async throws {
+        let closing = ClosingQueue()
+        let (peer, socket) = try UnixSocket.pair()
+        let connection = try await Self.connection(socket, closing: closing)
+        let bytes = Array(#"{"jsonrpc":"2.0","id":1,"method":"export.list"}"#.utf8) + [10]
+        _ = try unsafe bytes.withUnsafeBytes { try unsafe UnixSocket.send(peer, $0, descriptors: [peer.rawValue, peer.rawValue]) }
+        #expect(try Self.read(peer).contains("descriptors were sent along"))
+        #expect(try Self.read(peer).isEmpty, "and the connection is closed")
+        #expect(waits { closing.count == 0 }, "and they are closed")
+        withExtendedLifetime(connection) {}
+    }
+
+    @ControlActor private static func connection(_ socket: FileDescriptor, closing: ClosingQueue) throws -> ControlConnection {
+        try ControlConnection(
+            socket: socket, closing: closing, handler: { _ in .success(.null) }, onSubscribe: { _, _ in nil }, onClose: { _ in })
+    }
+
     /// Half a line, a byte now and then, for ever: the connection is ended, those that are merely quiet are not.
     @Test func halfALineHasAnEnd() async throws {
         let folder = try TemporaryFolder()

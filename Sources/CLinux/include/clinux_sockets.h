@@ -28,6 +28,9 @@ int clinux_peer_credentials(int fd, struct clinux_credentials *answer);
 /// Whether `fd` is a listening Unix stream socket (SO_ACCEPTCONN): 1, 0 or -errno.
 int clinux_is_listening(int fd);
 
+/// Has the kernel refuse descriptors that are sent to `fd`, or to what it accepts, with EPERM (SO_PASSRIGHTS, Linux 6.16): 0 or -errno.
+int clinux_refuse_descriptors(int fd);
+
 /// Sends up to `size` bytes, the descriptors with the first of them. Returns the bytes sent, or -errno.
 int64_t clinux_send(int fd, const void *bytes, size_t size, const int *descriptors, size_t count);
 
