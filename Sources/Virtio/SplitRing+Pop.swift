@@ -24,8 +24,7 @@ extension SplitRing {
     @inline(__always)
     public mutating func popTransfer(_ windows: MemoryWindows) -> TransferPop {
         if availNext == availSeen { return .empty }
-        let head = unsafe availRing.shared16(at: 4 &+ 2 &* Int(availNext & mask))
-        guard UInt32(head) < size, unsafe isBusy[Int(head)] == 0 else { return .other }
+        guard let head = takeableHead else { return .other }
         let first = unsafe MappedTable(base: descriptors).load(UInt32(head))
         // Shifted by 16 bits, the second word is len and flags, without next.
         guard first.meta << 16 == plainKey, var transfer = PlainTransfer(first.address, SplitFormat.self, windows) else { return .other }
@@ -39,8 +38,7 @@ extension SplitRing {
     @inline(__always)
     public mutating func popLinkedTransfer(_ windows: MemoryWindows) -> PlainTransfer? {
         guard resubmitLeft == 0, availNext != availSeen else { return nil }
-        let head = unsafe availRing.shared16(at: 4 &+ 2 &* Int(availNext & mask))
-        guard UInt32(head) < size, unsafe isBusy[Int(head)] == 0 else { return nil }
+        guard let head = takeableHead else { return nil }
         let table = unsafe MappedTable(base: descriptors)
         let first = table.load(UInt32(head))
         guard first.meta << 16 == Self.linkedKey, var transfer = PlainTransfer(linked: first, in: table, size, windows) else { return nil }
@@ -71,7 +69,7 @@ extension SplitRing {
             guard isPossible(index) else { return .broken(.availIndexJump) }
             availSeen = index
         }
-        let head = unsafe availRing.shared16(at: 4 &+ 2 &* Int(availNext & mask))
+        let head = nextHead
         if UInt32(head) >= size { return .broken(.headOutOfRange) }
         // A head that comes back while in flight would be completed twice (CVE-2016-5403).
         if unsafe isBusy[Int(head)] != 0 { return .broken(.duplicateBuffer) }
@@ -82,6 +80,20 @@ extension SplitRing {
         if popped.stays { return popped.result }
         take(head)
         return popped.result
+    }
+
+    /// The avail ring's next entry, whatever the driver wrote there.
+    @inlinable
+    @inline(__always)
+    var nextHead: UInt16 { unsafe availRing.shared16(at: 4 &+ 2 &* Int(availNext & mask)) }
+
+    /// The next entry, read once; nil when it is none that may be taken: `pop` tells what is wrong with it.
+    @inlinable
+    @inline(__always)
+    var takeableHead: UInt16? {
+        let head = nextHead
+        guard UInt32(head) < size, unsafe isBusy[Int(head)] == 0 else { return nil }
+        return head
     }
 
     /// Whether the driver can have moved idx to there: what is new and what is taken but not yet given back fit the queue together, or it
