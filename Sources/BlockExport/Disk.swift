@@ -26,7 +26,7 @@ package final class Disk: Sendable {
     /// A flush failed with the page cache in between. The kernel tells a failed write-back once and takes the pages for clean afterwards, so that
     /// a later flush would succeed although data is lost: none does, for as long as this backing is open.
     private let isFlushLost = Atomic<Bool>(false)
-    private let state: Mutex<State>
+    private let state: Locked<State>
 
     private struct State {
         var bytes: UInt64
@@ -52,7 +52,7 @@ package final class Disk: Sendable {
         serial = BlockSerial(serialText)
         queueCount = configuration.queueCount
         queueSize = configuration.queueSize
-        state = Mutex(State(bytes: backing.size))
+        state = Locked(State(bytes: backing.size))
     }
 
     /// Tries whether the backing could be locked, so that whoever makes an export of one in use hears of it at once.

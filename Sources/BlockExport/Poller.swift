@@ -12,12 +12,12 @@ final class Poller: Sendable {
     /// A job for the poller's thread.
     typealias Job = @Sendable (PollerLoop) -> Void
 
-    private let mail = Mutex<[Job]>([])
+    private let mail = Locked<[Job]>([])
     private let hasMail = Atomic<Bool>(false)
     private let wake: EventFD
-    private let thread = Mutex<PinnedThread?>(nil)
+    private let thread = Locked<PinnedThread?>(nil)
     /// The io_urings of the poller's thread, by whether they are polled.
-    private let rings = Mutex<[Bool: Ring]>([:])
+    private let rings = Locked<[Bool: Ring]>([:])
     /// What the poller tells of itself.
     let gauges = PollerGauges()
 

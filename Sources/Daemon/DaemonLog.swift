@@ -1,6 +1,5 @@
 public import LinuxSystem
 public import Logging
-import Synchronization
 
 /// Where the daemon's messages go: one line each to standard error, in the form that suits who reads it.
 ///
@@ -64,7 +63,7 @@ extension DaemonLog {
         private let descriptor: FileDescriptor
         private let isJournal: Bool
         private let start = MonotonicClock.now()
-        private let state = Mutex(State())
+        private let state = Locked(State())
 
         /// Writes to `descriptor`; with priorities for a journal when `isJournal`.
         public init(descriptor: FileDescriptor, isJournal: Bool) {

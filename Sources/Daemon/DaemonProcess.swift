@@ -2,7 +2,6 @@ import BlockExport
 import ControlAPI
 public import LinuxSystem
 import Logging
-import Synchronization
 
 /// A run of the daemon, from the command line to the exit status.
 @ControlActor
@@ -41,7 +40,7 @@ public final class DaemonProcess {
         sink.setLevel(options.logLevel ?? begin.settings.configuration.logLevel ?? .info)
         // Signals are taken by the control loop alone.
         Signals.block([Signals.terminate, Signals.interrupt])
-        let status = Mutex<Int32>(1)
+        let status = Locked<Int32>(1)
         let hasEnded = Semaphore()
         Task { @ControlActor in
             let daemon = DaemonProcess(options, begin, sink: sink)

@@ -34,7 +34,7 @@ public final class PageSource: @unchecked Sendable {
     private let contents: [[UInt8]]
     private let own: Userfault
     private let poller: Epoll
-    private let state: Mutex<State>
+    private let state: Locked<State>
     private let isEnding = Atomic<Bool>(false)
     private let supplies = Atomic<Bool>(true)
     private let delay = Atomic<UInt64>(0)
@@ -49,7 +49,7 @@ public final class PageSource: @unchecked Sendable {
             // The mapping is as long as its size says, and nobody writes to it now.
             unsafe Array(UnsafeRawBufferPointer(start: mapping.base, count: mapping.size))
         }
-        state = Mutex(State(isPresent: contents.map { Array(repeating: false, count: $0.count / Self.pageSize) }))
+        state = Locked(State(isPresent: contents.map { Array(repeating: false, count: $0.count / Self.pageSize) }))
         do throws(SystemError) {
             own = try Userfault()
             poller = try Epoll()

@@ -11,13 +11,13 @@ final class ServedExport: Sendable {
     let export: Export
     let pollers: PollerGroup
     let path: String
-    private let events: Mutex<[ExportEvent]>
+    private let events: Locked<[ExportEvent]>
 
     private static let count = Atomic<Int>(0)
 
     private init(export: Export, pollers: PollerGroup, path: String) {
         (self.export, self.pollers, self.path) = (export, pollers, path)
-        events = Mutex([])
+        events = Locked([])
     }
 
     /// Serves a configuration that `adjust` finishes; a null disk of 64 MiB unless it says otherwise. `beside` shares its pollers.

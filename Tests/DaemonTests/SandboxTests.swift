@@ -2,7 +2,6 @@ import CLinux
 import ControlAPI
 import Foundation
 import LinuxSystem
-import Synchronization
 import Testing
 import VhostUserFrontend
 
@@ -103,7 +102,7 @@ struct SandboxTests {
 
     /// What a process of the daemon's own user gets when it reaches for the daemon's memory: 0, or the negated errno.
     private static func reach(_ daemon: RunningDaemon) throws -> [Int64] {
-        let answers = Mutex<[Int64]>([])
+        let answers = Locked<[Int64]>([])
         let pid = Int(daemon.pid)
         // Root may look at everything, so a thread of ours becomes the user that the daemon runs as; the bare calls change that thread alone.
         let thread = try PinnedThread(name: "intruder") {

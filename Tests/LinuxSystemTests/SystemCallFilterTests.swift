@@ -9,7 +9,7 @@ import Testing
 @Suite struct SystemCallFilterTests {
     /// Runs `body` in a thread of its own and returns what it says.
     static func inThread<Result: Sendable>(_ body: @escaping @Sendable () throws -> Result) throws -> Result {
-        let result = Mutex<Swift.Result<Result, any Error>?>(nil)
+        let result = Locked<Swift.Result<Result, any Error>?>(nil)
         let thread = try PinnedThread(name: "sandboxed") {
             let answer = Swift.Result { try body() }
             result.withLock { $0 = answer }
@@ -156,7 +156,7 @@ import Testing
             try ThreadFilters.enter(.refuse)
             // Pollers narrow themselves when they start: what the process may do, they may not.
             let allowed = try SystemCallFilterTests.inThread { SystemCallFilterTests.call("mkdirat", -1, 0, 0) }
-            let result = Mutex<Int64>(0)
+            let result = Locked<Int64>(0)
             let poller = try PinnedThread(name: "poller", role: .poller) {
                 let answer = SystemCallFilterTests.call("mkdirat", -1, 0, 0)
                 result.withLock { $0 = answer }

@@ -1,5 +1,4 @@
 import CLinux
-import Synchronization
 
 /// The filters of system calls that threads of this process install when they start.
 public enum ThreadFilters {
@@ -16,7 +15,7 @@ public enum ThreadFilters {
         var failure: SystemError?
     }
 
-    private static let state = Mutex(State())
+    private static let state = Locked(State())
 
     /// Why a thread could not install its filter; it runs with that of the process then.
     public static var failure: SystemError? { state.withLock { $0.failure } }

@@ -11,7 +11,7 @@ public final class TranslationServer: @unchecked Sendable {
     // Sendable: connection and channel are used under the lock, or by the thread alone; see `lock`.
     private let connection: FrontendConnection
     private let channel: BackendChannel
-    private let lock: Mutex<IOMMU>
+    private let lock: Locked<IOMMU>
     private let isEnding = Atomic<Bool>(false)
     private let misses = Atomic<Int>(0)
     private let denials = Atomic<Int>(0)
@@ -22,7 +22,7 @@ public final class TranslationServer: @unchecked Sendable {
     public init(_ connection: FrontendConnection, _ channel: BackendChannel, _ iommu: IOMMU) throws(FrontendError) {
         self.connection = connection
         self.channel = channel
-        lock = Mutex(iommu)
+        lock = Locked(iommu)
         do { thread = try PinnedThread(name: "iommu", body: { [self] in serve() }) } catch {
             throw FrontendError(.system, "\(error)")
         }

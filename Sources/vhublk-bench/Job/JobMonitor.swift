@@ -1,3 +1,4 @@
+import LinuxSystem
 import Synchronization
 
 /// What a job tells the main thread while it runs, and what it is told; all of it relaxed, since nothing else hangs on it.
@@ -23,7 +24,7 @@ final class JobMonitor: Sendable {
     private let command = Atomic<UInt8>(Command.run.rawValue)
     /// Counts reconnections: a job that waits for a lost back-end begins its time-out again.
     let reconnections = Atomic<UInt64>(0)
-    private let outcome = Mutex<JobResult?>(nil)
+    private let outcome = Locked<JobResult?>(nil)
 
     func tell(_ command: Command) { self.command.store(command.rawValue, ordering: .relaxed) }
 
