@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 // The table never moves and the handler takes no lock. A slot's sequence is odd while it holds nothing or is being changed; the handler
@@ -31,21 +32,24 @@ static pthread_mutex_t guards_lock = PTHREAD_MUTEX_INITIALIZER;
 static int guards_event = -1;
 static struct sigaction guards_previous;
 
+// What the handler runs may have interrupted a sanitizer's own code, which touches the memory for us and holds locks meanwhile: nothing of it is
+// instrumented, and its system calls go past the C library's functions, which sanitizers wrap.
+#define IN_HANDLER __attribute__((disable_sanitizer_instrumentation))
+
 // The page of a withdrawn mapping that `address` is in, from the file, as memory of our own: what the file has, without making pages in it.
 // Nobody sees the page before it is complete. Async-signal-safe.
-static int guard_copy(uintptr_t address, uintptr_t base, int file, int64_t offset) {
+IN_HANDLER static int guard_copy(uintptr_t address, uintptr_t base, int file, int64_t offset) {
     size_t page_size = (size_t)sysconf(_SC_PAGESIZE);
     uintptr_t page = address / page_size * page_size;
-    void *copy = mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (copy == MAP_FAILED) return 0;
+    long copy = syscall(SYS_mmap, NULL, page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0L);
+    if (copy == -1) return 0;
     // A hole, or the end of a file that was cut short, leaves zeroes.
-    ssize_t count = pread(file, copy, page_size, offset + (int64_t)(page - base));
-    (void)count;
-    return mremap(copy, page_size, page_size, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)page) != MAP_FAILED;
+    (void)syscall(SYS_pread64, file, copy, page_size, offset + (int64_t)(page - base));
+    return syscall(SYS_mremap, copy, page_size, page_size, MREMAP_MAYMOVE | MREMAP_FIXED, page) != -1;
 }
 
 // Whether `address` lies in a guarded mapping, which is then replaced. Async-signal-safe.
-static int guard_replace(uintptr_t address) {
+IN_HANDLER static int guard_replace(uintptr_t address) {
     size_t used = atomic_load_explicit(&guards_used, memory_order_acquire);
     for (size_t number = 0; number < used; number++) {
         struct guard *guard = &guards[number];
@@ -64,19 +68,18 @@ static int guard_replace(uintptr_t address) {
         // loses what the first has written there since: it was lost already. The whole mapping, not the page: that makes no further
         // mappings, so that it cannot fail for their number.
         int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
-        if (mmap((void *)base, size, PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED) return 0;
+        if (syscall(SYS_mmap, base, size, PROT_READ | PROT_WRITE, flags, -1, 0L) == -1) return 0;
         int expected = guard_live;
         if (atomic_compare_exchange_strong(&guard->lost, &expected, guard_lost)) {
             uint64_t one = 1;
-            ssize_t written = write(guards_event, &one, sizeof one);
-            (void)written;  // a full counter wakes as well
+            (void)syscall(SYS_write, guards_event, &one, sizeof one);  // a full counter wakes as well
         }
         return 1;
     }
     return 0;
 }
 
-static void guard_handle(int number, siginfo_t *info, void *context) {
+IN_HANDLER static void guard_handle(int number, siginfo_t *info, void *context) {
     (void)context;
     int error = errno;
     // A positive code is the kernel's: the address is that of the access. Others were sent by a process.
