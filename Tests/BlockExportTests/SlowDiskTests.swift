@@ -71,7 +71,7 @@ import VhostUserFrontend
         #expect(served.waitFor { if case .disconnected = $0 { true } else { false } })
         let before = MonotonicClock.now()
         try await served.export.shutdown(force: true)
-        #expect(MonotonicClock.now() - before < 3_000_000_000)
+        #expect(MonotonicClock.now() - before < 10_000_000_000)
         // The kernel has a request: the backing stays locked until it ended.
         #expect(throws: BackingError.self) { _ = try Backing.open(.file(path: path), BackingOptions(isReadOnly: true)) }
         try disk.thaw()
