@@ -42,7 +42,7 @@ check: ## checks format, scripts and the rules of the house, without building gu
 	@$(TESTBED)/check.sh
 	@$(SWIFT) test --filter TidyTests
 
-check-sanitizers: ## runs the unit and component suites under the address and the thread sanitizer
+check-sanitizers: ## runs the unit, component and simulation suites under the address and the thread sanitizer
 	@$(TESTBED)/packages.sh test
 	@$(TESTBED)/sanitizers.sh
 
