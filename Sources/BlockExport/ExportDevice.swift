@@ -59,7 +59,9 @@ final class ExportDevice: @ControlActor SessionDevice {
         (self.queues, self.lock) = (queues, lock)
         for queue in queues {
             // Weak: the lock looks at the queues, and a ring of the three would keep the backing open when the export is gone.
+            queue.exportHasAbandonedRequests = { [weak self] in self?.hasAbandonedRequests ?? false }
             queue.onAbandonedEnded = { [weak self] in
+                for queue in self?.queues ?? [] { queue.beginIfReady() }
                 self?.lock.abandonedEnded()
                 self?.endPollerApart()
             }

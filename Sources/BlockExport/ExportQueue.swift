@@ -6,7 +6,8 @@ internal import Virtio
 ///
 /// A ring that is stopped waits for its requests in flight, up to the drain time-out. What the kernel has not finished by then is abandoned:
 /// the ring is given back at once and never touched again, while the memory that the kernel may still write to stays mapped. A later start
-/// of the ring waits for the end of abandoned requests, since a write of theirs could otherwise land after a newer one.
+/// of any ring of the export waits for the end of abandoned requests, since a write of theirs could otherwise land after a newer one, or
+/// after a read that did not see it, by a guest that was reset and knows of no such write.
 @ControlActor
 final class ExportQueue {
     /// Which queue of which export.
@@ -25,10 +26,14 @@ final class ExportQueue {
     private(set) var abandonedCount = 0
     /// The poller was asked to give the ring back.
     private var isStopping = false
+    /// What is to be done with a ring that is stopped while it waits to begin: it owes earlier requests to the driver.
+    private var stopOnceBegun: (@ControlActor () -> Void)?
     /// The ring was started, but the backing's lock is not ours yet.
     private var waitsForLock = false
-    /// Told when the last abandoned request has ended.
+    /// Told when the last abandoned request of this queue has ended; rings of the export may wait for that, see ``beginIfReady()``.
     var onAbandonedEnded: (@ControlActor () -> Void)?
+    /// Whether any queue of the export has abandoned requests.
+    var exportHasAbandonedRequests: @ControlActor () -> Bool = { false }
     /// Why the ring broke, until it is started anew: the session stops a broken ring.
     private var lastFailure: String?
     private static var nextToken: UInt64 = 1
@@ -124,6 +129,7 @@ final class ExportQueue {
         case .running(let running), .waiting(let running, _):
             lastFailure = reason
             state = .failed(running, reason: reason)
+            goOnStopping()
         case .moving: afterMove { [self] in fail(reason) }
         case .stopped, .failed: break
         }
@@ -136,15 +142,34 @@ final class ExportQueue {
     }
 
     /// Takes the ring back once nothing is in flight, or after the drain time-out with what is abandoned then.
+    ///
+    /// A ring that waits to begin is stopped at once, unless it has earlier requests to do again: they are in flight, as those of a ring that
+    /// runs. What is left of them after the time-out stays in the inflight region.
     func stop(_ mode: RingStop, completion: @escaping @ControlActor (RingBase) -> Void) {
+        stop(mode, deadline: MonotonicClock.now() &+ drainTimeoutNanoseconds, completion: completion)
+    }
+
+    private func stop(_ mode: RingStop, deadline: UInt64, completion: @escaping @ControlActor (RingBase) -> Void) {
         guard let running else { preconditionFailure("ring \(identity) does not run") }
-        if case .waiting = state {
-            state = .stopped
-            return completion(running.startBase)
+        let now = MonotonicClock.now()
+        let timeLeft = deadline > now ? deadline - now : 0
+        if case .waiting(_, let beginning) = state {
+            let giveBack = { @ControlActor [self] in
+                stopOnceBegun = nil
+                state = .stopped
+                completion(running.startBase)
+            }
+            guard mode == .drain, beginning.setup.ring.mayHaveEarlierRequests else { return giveBack() }
+            let timer = EventLoop.control.after(nanoseconds: timeLeft) { giveBack() }
+            stopOnceBegun = { [self] in
+                timer.cancel()
+                stop(mode, deadline: deadline, completion: completion)
+            }
+            return
         }
-        if case .moving = state { return afterMove { [self] in stop(mode, completion: completion) } }
+        if case .moving = state { return afterMove { [self] in stop(mode, deadline: deadline, completion: completion) } }
         isStopping = true
-        let timer = EventLoop.control.after(nanoseconds: drainTimeoutNanoseconds) { [self] in abandon(running) }
+        let timer = EventLoop.control.after(nanoseconds: timeLeft) { [self] in abandon(running) }
         let reply = HandedOver<@ControlActor (RingBase) -> Void> { base in
             timer.cancel()
             self.state = .stopped
@@ -174,14 +199,21 @@ final class ExportQueue {
     private func abandonedEnded() {
         abandonedCount -= 1
         onNotice?("queue \(identity.index): abandoned requests have ended")
-        beginIfReady()
         if abandonedCount == 0 { onAbandonedEnded?() }
     }
 
-    private func beginIfReady() {
-        guard abandonedCount == 0, !waitsForLock, case .waiting(let running, let beginning) = state else { return }
+    /// Has a ring that waits begin, when there is nothing more to wait for.
+    func beginIfReady() {
+        guard !exportHasAbandonedRequests(), !waitsForLock, case .waiting(let running, let beginning) = state else { return }
         state = .running(running)
         Self.begin(beginning, running.token, on: running.poller)
+        goOnStopping()
+    }
+
+    private func goOnStopping() {
+        guard let go = stopOnceBegun else { return }
+        stopOnceBegun = nil
+        go()
     }
 
     // MARK: Moves

@@ -54,6 +54,16 @@ public struct InflightQueue {
         self.entryCount = entryCount
     }
 
+    /// Whether the part has requests in flight, as far as that can be told without the ring: of a batch that was being given back when a
+    /// daemon died it may say so too. For a ring that does not run.
+    public func mayHaveRequests(isPacked: Bool) -> Bool {
+        guard unsafe base.shared16(at: InflightHeader.versionOffset) != 0 else { return false }
+        let header = isPacked ? PackedInflight.headerBytes : SplitInflight.headerBytes
+        let entry = isPacked ? PackedInflight.entryBytes : SplitInflight.entryBytes
+        // The mark is an entry's first byte in both layouts.
+        return (0..<entryCount).contains { unsafe base.shared8(at: header + $0 * entry) != 0 }
+    }
+
     /// Makes the part a fresh one, which the next ring to start there sets up anew: for a device reset, after which nothing is in flight.
     public func forget() {
         var observer = Unobserved()

@@ -53,6 +53,70 @@ import VhostUserFrontend
         try await served.stop()
     }
 
+    /// A guest that was reset knows nothing of a write that another queue's kernel still has: none of its rings may read what that overwrites.
+    @Test func noRingOfTheExportStartsBeforeThat() async throws {
+        let disk = try FreezableDisk()
+        let path = disk.file
+        let served = try await ServedExport.start {
+            $0.backing = .file(path: path)
+            $0.engine = .ioURing
+            $0.queueCount = 2
+            $0.drainTimeoutNanoseconds = 200_000_000
+        }
+        let options = BlockDriver.options(isPacked: false) { $0.queueCount = 2 }
+        let driver = try BlockDriver(path: served.path, options: options)
+        try disk.freeze()
+        unsafe driver.queues[1].buffer(0).pointer.storeBytes(of: 1, as: UInt64.self)
+        let isSubmitted = driver.queues[1].submit(.write, slot: 0, sector: 0, length: 4096, toDevice: true)
+        #expect(isSubmitted)
+        driver.queues[1].flushSubmissions()
+        pause(milliseconds: 50)
+        driver.close()
+        #expect(served.waitFor { if case .disconnected = $0 { true } else { false } })
+        let next = try BlockDriver(path: served.path, options: options)
+        for queue in await served.export.status.queues { #expect(queue.state == "waiting for abandoned requests") }
+        try disk.thaw()
+        #expect(try #require(next.request(.read, sector: 0, length: 4096)).status == .ok)
+        #expect(unsafe next.queues[0].buffer(0).pointer.load(as: UInt64.self) == 1)
+        next.close()
+        try await served.stop()
+    }
+
+    /// A ring that waits for the end of its abandoned requests owes them to the driver, also when it is stopped again: the machine may move
+    /// without the inflight region.
+    @Test func aStopBeforeThatDoesThemFirst() async throws {
+        let disk = try FreezableDisk()
+        let path = disk.file
+        let served = try await ServedExport.start {
+            $0.backing = .file(path: path)
+            $0.engine = .ioURing
+            $0.drainTimeoutNanoseconds = 1_000_000_000
+        }
+        let driver = try BlockDriver(path: served.path, options: BlockDriver.options(isPacked: false) { $0.tracksInflight = true })
+        try disk.freeze()
+        for slot in 0..<4 {
+            let isSubmitted = driver.queues[0].submit(.write, slot: slot, sector: UInt64(slot * 8), length: 4096, toDevice: true)
+            #expect(isSubmitted)
+        }
+        driver.queues[0].flushSubmissions()
+        pause(milliseconds: 50)
+        try driver.stop()
+        try driver.resume()
+        #expect(await served.export.status.queues[0].state == "waiting for abandoned requests")
+        let thawing = Thread {
+            pause(milliseconds: 200)
+            try? disk.thaw()
+        }
+        thawing.start()
+        try driver.stop()
+        #expect(await served.export.status.queues[0].state == "stopped")
+        var seen: [Int] = []
+        for _ in 0..<4 { seen.append(try #require(driver.next()).slot) }
+        #expect(seen.sorted() == [0, 1, 2, 3], "each once, before the ring was given back")
+        driver.close()
+        try await served.stop()
+    }
+
     @Test func aDisconnectAndADeleteAreBoundedToo() async throws {
         let disk = try FreezableDisk()
         let path = disk.file

@@ -19,8 +19,12 @@ public enum BrokenRule: Hashable, Sendable, CustomStringConvertible {
         case newRegionIsZero
         /// A request that the backing failed waits and is tried again (HeldRequests): broken, it ends with its error.
         case failuresAreHeld
-        /// A ring whose requests were abandoned starts again when they have ended (ExportQueue): broken, at once.
+        /// A ring starts when the abandoned requests of its export have ended (ExportQueue): broken, at once.
         case abandonedAreAwaited
+        /// Those of other rings too: broken, its own only.
+        case abandonedOfOtherRingsAreAwaited
+        /// A ring that is stopped while it waits to begin does first what is in flight by the region (ExportQueue): broken, it does not.
+        case waitingRingsOweRequests
         /// An invalidation is acknowledged when no poller uses the translation any more (Session): broken, some go on.
         case invalidationBeforeAnswer
         /// A log that comes after the ring ran gets every page (Session): broken, only what is written from then on.

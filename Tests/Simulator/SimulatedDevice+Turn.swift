@@ -115,11 +115,11 @@ extension SimulatedDevice {
     }
 
     private func endAbandoned() {
-        for (index, queue) in abandoned {
+        for queue in abandoned.map(\.queue) {
             _ = queue.complete()
             guard queue.inFlight == 0 else { continue }
             abandoned.removeAll { $0.queue === queue }
-            beginWaiting(index)
+            beginWaiting()
         }
     }
 }

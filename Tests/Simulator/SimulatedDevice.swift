@@ -40,6 +40,8 @@ final class SimulatedDevice: SessionDevice {
     var abandoned: [(index: Int, queue: PolledQueue)] = []
     /// Rings that start when those have ended, and what is done to them first.
     private var waiting: [Int: (ring: RingConfiguration, jobs: [() -> Void])] = [:]
+    /// Those of them that are to be stopped once they have begun.
+    private var stopping: [Int: (RingBase) -> Void] = [:]
     /// Whether a stop may end with requests in flight: somebody will do them again.
     var mayAbandon = false
     /// With the rule of invalidations broken, the pollers go on with the translations that they have.
@@ -97,8 +99,16 @@ final class SimulatedDevice: SessionDevice {
     }
 
     func startRing(_ index: Int, _ ring: RingConfiguration) throws(RingStartError) {
-        let mustWait = abandoned.contains { $0.index == index } && around.broken != .world(.abandonedAreAwaited)
-        if mustWait { waiting[index] = (ring, []) } else { try begin(index, ring) }
+        if mustWait(index) { waiting[index] = (ring, []) } else { try begin(index, ring) }
+    }
+
+    /// Whether a ring may not begin yet, for the sake of abandoned requests.
+    private func mustWait(_ index: Int) -> Bool {
+        switch around.broken {
+        case .world(.abandonedAreAwaited): false
+        case .world(.abandonedOfOtherRingsAreAwaited): abandoned.contains { $0.index == index }
+        default: !abandoned.isEmpty
+        }
     }
 
     private func begin(_ index: Int, _ ring: RingConfiguration) throws(RingStartError) {
@@ -127,7 +137,15 @@ final class SimulatedDevice: SessionDevice {
     }
 
     func stopRing(_ index: Int, _ mode: RingStop, completion: @escaping (RingBase) -> Void) {
-        if let ring = waiting.removeValue(forKey: index)?.ring { return completion(ring.base) }
+        if let ring = waiting[index]?.ring {
+            // As ExportQueue does: what an earlier daemon left is owed first.
+            guard mode == .drain, ring.mayHaveEarlierRequests, around.broken != .world(.waitingRingsOweRequests) else {
+                waiting[index] = nil
+                return completion(ring.base)
+            }
+            stopping[index] = completion
+            return
+        }
         guard let queue = running[index]?.queue else { preconditionFailure("ring \(index) does not run") }
         guard !isDead else { return completion(queue.base) }
         // As PollerLoop stops a queue.
@@ -141,10 +159,15 @@ final class SimulatedDevice: SessionDevice {
     }
 
     func changeRing(_ index: Int, _ change: RingChange, completion: @escaping () -> Void) {
-        if waiting[index] != nil {
-            waiting[index]?.jobs.append { [unowned self] in apply(change, to: index) }
-        } else {
-            apply(change, to: index)
+        // A ring that waits begins with what it was told last, as ExportQueue has it.
+        switch change {
+        case _ where waiting[index] == nil: apply(change, to: index)
+        case .kick(let kick, let isPolled):
+            waiting[index]?.ring.kick = kick
+            waiting[index]?.ring.isPolled = isPolled
+        case .call(let call): waiting[index]?.ring.call = call
+        case .log(let log): waiting[index]?.ring.log = log
+        default: waiting[index]?.jobs.append { [unowned self] in apply(change, to: index) }
         }
         completion()
     }
@@ -172,11 +195,13 @@ final class SimulatedDevice: SessionDevice {
         defer { completion() }
         if keepsTranslations { return }
         for (index, place) in rings.sorted(by: { $0.key < $1.key }) {
-            let job = { [unowned self] in
+            if waiting[index] != nil {
+                waiting[index]?.ring.move(to: place, in: memory)
+                waiting[index]?.jobs.append { [unowned self] in goOn(index) }
+            } else {
                 if let reason = running[index]?.queue.replaceMemory(memory, place) { problem = reason }
                 goOn(index)
             }
-            if waiting[index] != nil { waiting[index]?.jobs.append(job) } else { job() }
         }
     }
 
@@ -187,11 +212,14 @@ final class SimulatedDevice: SessionDevice {
     }
 
     /// Starts the rings that waited for abandoned requests, when the last of these has ended.
-    func beginWaiting(_ index: Int) {
-        guard !abandoned.contains(where: { $0.index == index }), let (ring, jobs) = waiting.removeValue(forKey: index) else { return }
-        // What is wrong is in `problem`.
-        try? begin(index, ring)
-        for job in jobs { job() }
+    func beginWaiting() {
+        for index in waiting.keys.sorted() where !mustWait(index) {
+            guard let (ring, jobs) = waiting.removeValue(forKey: index) else { continue }
+            // What is wrong is in `problem`.
+            try? begin(index, ring)
+            for job in jobs { job() }
+            if let stopped = stopping.removeValue(forKey: index), running[index] != nil { stopRing(index, .drain, completion: stopped) }
+        }
     }
 
     // MARK: The end
@@ -214,8 +242,12 @@ final class SimulatedDevice: SessionDevice {
             queue.onStopped = nil
         }
         running = [:]
+        for (index, stopped) in stopping.sorted(by: { $0.key < $1.key }) {
+            if let ring = waiting[index]?.ring { stopped(ring.base) }
+        }
         abandoned = []
         waiting = [:]
+        stopping = [:]
     }
 
     /// With that rule broken, makes a request's status byte go elsewhere until the used element is stored.

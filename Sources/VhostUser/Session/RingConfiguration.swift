@@ -74,6 +74,12 @@ public struct RingPlace {
     }
 }
 
+extension RingConfiguration {
+    /// Whether requests that somebody else took from the ring may be in flight still, by the inflight region: the ring owes them to the driver.
+    /// Asked before the ring begins.
+    public var mayHaveEarlierRequests: Bool { inflight?.queue.mayHaveRequests(isPacked: features.contains(.ringPacked)) ?? false }
+}
+
 /// One ring's part of a mapped inflight region.
 public struct InflightPart {
     /// The part, for the ring types.
