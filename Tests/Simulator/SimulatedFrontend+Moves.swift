@@ -38,10 +38,12 @@ extension SimulatedFrontend {
 
     /// The log to a device that begins in the middle of a migration.
     func tellLog() {
+        hasToldLog = log == nil
         guard let log else { return }
         let before = broken == .world(.unknownWritesAreMarked)
         ask(.setLogBase, .log(LogDescription(size: log.byteCount, offset: log.offset)), descriptors: [log.file]) { [unowned self] in
             isZero($0, "SET_LOG_BASE")
+            hasToldLog = true
             if before { _ = log.takePages() }
         }
     }

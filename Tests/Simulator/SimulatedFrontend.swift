@@ -31,6 +31,8 @@ final class SimulatedFrontend {
     var isDaemonDead: (() -> Bool)?
     /// The dirty log, while a migration wants it.
     var log: DirtyBitmap?
+    /// The device has been told of the log, if there is one.
+    var hasToldLog = true
     /// The device's state between its old daemon and its new one.
     var state: [UInt8]?
     /// The guest wants completed writes to be durable.
