@@ -26,8 +26,6 @@ final class ExportQueue {
     private(set) var abandonedCount = 0
     /// The poller was asked to give the ring back.
     private var isStopping = false
-    /// What is to be done with a ring that is stopped while it waits to begin: it owes earlier requests to the driver.
-    private var stopOnceBegun: (@ControlActor () -> Void)?
     /// The ring was started, but the backing's lock is not ours yet.
     private var waitsForLock = false
     /// Told when the last abandoned request of this queue has ended; rings of the export may wait for that, see ``beginIfReady()``.
@@ -65,6 +63,8 @@ final class ExportQueue {
         var setup: QueueSetup
         /// The ring may not be looked at until its memory is replaced.
         var isSuspended = false
+        /// Stops the ring as soon as it has begun: it owes earlier requests to the driver.
+        var stop: (@ControlActor () -> Void)?
     }
 
     init(identity: QueueIdentity, drainTimeoutNanoseconds: UInt64) throws(SystemError) {
@@ -126,10 +126,13 @@ final class ExportQueue {
     /// Remembers that the poller gave the ring up; it stays there until it is stopped.
     func fail(_ reason: String) {
         switch state {
-        case .running(let running), .waiting(let running, _):
+        case .running(let running):
             lastFailure = reason
             state = .failed(running, reason: reason)
-            goOnStopping()
+        case .waiting(let running, let beginning):
+            lastFailure = reason
+            state = .failed(running, reason: reason)
+            beginning.stop?()
         case .moving: afterMove { [self] in fail(reason) }
         case .stopped, .failed: break
         }
@@ -153,18 +156,18 @@ final class ExportQueue {
         guard let running else { preconditionFailure("ring \(identity) does not run") }
         let now = MonotonicClock.now()
         let timeLeft = deadline > now ? deadline - now : 0
-        if case .waiting(_, let beginning) = state {
+        if case .waiting(_, var beginning) = state {
             let giveBack = { @ControlActor [self] in
-                stopOnceBegun = nil
                 state = .stopped
                 completion(running.startBase)
             }
             guard mode == .drain, beginning.setup.ring.mayHaveEarlierRequests else { return giveBack() }
             let timer = EventLoop.control.after(nanoseconds: timeLeft) { giveBack() }
-            stopOnceBegun = { [self] in
+            beginning.stop = { [self] in
                 timer.cancel()
                 stop(mode, deadline: deadline, completion: completion)
             }
+            state = .waiting(running, beginning)
             return
         }
         if case .moving = state { return afterMove { [self] in stop(mode, deadline: deadline, completion: completion) } }
@@ -207,13 +210,7 @@ final class ExportQueue {
         guard !exportHasAbandonedRequests(), !waitsForLock, case .waiting(let running, let beginning) = state else { return }
         state = .running(running)
         Self.begin(beginning, running.token, on: running.poller)
-        goOnStopping()
-    }
-
-    private func goOnStopping() {
-        guard let go = stopOnceBegun else { return }
-        stopOnceBegun = nil
-        go()
+        beginning.stop?()
     }
 
     // MARK: Moves

@@ -38,10 +38,8 @@ final class SimulatedDevice: SessionDevice {
     private(set) var begun: Set<Int> = []
     /// Rings that were given back although the disk still has requests of theirs.
     var abandoned: [(index: Int, queue: PolledQueue)] = []
-    /// Rings that start when those have ended, and what is done to them first.
-    private var waiting: [Int: (ring: RingConfiguration, jobs: [() -> Void])] = [:]
-    /// Those of them that are to be stopped once they have begun.
-    private var stopping: [Int: (RingBase) -> Void] = [:]
+    /// Rings that start when those have ended, what is done to them first, and who is told when they have been stopped, if they are to be.
+    private var waiting: [Int: (ring: RingConfiguration, jobs: [() -> Void], stopped: ((RingBase) -> Void)?)] = [:]
     /// Whether a stop may end with requests in flight: somebody will do them again.
     var mayAbandon = false
     /// With the rule of invalidations broken, the pollers go on with the translations that they have.
@@ -99,7 +97,7 @@ final class SimulatedDevice: SessionDevice {
     }
 
     func startRing(_ index: Int, _ ring: RingConfiguration) throws(RingStartError) {
-        if mustWait(index) { waiting[index] = (ring, []) } else { try begin(index, ring) }
+        if mustWait(index) { waiting[index] = (ring, [], nil) } else { try begin(index, ring) }
     }
 
     /// Whether a ring may not begin yet, for the sake of abandoned requests.
@@ -143,7 +141,7 @@ final class SimulatedDevice: SessionDevice {
                 waiting[index] = nil
                 return completion(ring.base)
             }
-            stopping[index] = completion
+            waiting[index]?.stopped = completion
             return
         }
         guard let queue = running[index]?.queue else { preconditionFailure("ring \(index) does not run") }
@@ -214,11 +212,11 @@ final class SimulatedDevice: SessionDevice {
     /// Starts the rings that waited for abandoned requests, when the last of these has ended.
     func beginWaiting() {
         for index in waiting.keys.sorted() where !mustWait(index) {
-            guard let (ring, jobs) = waiting.removeValue(forKey: index) else { continue }
+            guard let (ring, jobs, stopped) = waiting.removeValue(forKey: index) else { continue }
             // What is wrong is in `problem`.
             try? begin(index, ring)
             for job in jobs { job() }
-            if let stopped = stopping.removeValue(forKey: index), running[index] != nil { stopRing(index, .drain, completion: stopped) }
+            if let stopped, running[index] != nil { stopRing(index, .drain, completion: stopped) }
         }
     }
 
@@ -242,12 +240,9 @@ final class SimulatedDevice: SessionDevice {
             queue.onStopped = nil
         }
         running = [:]
-        for (index, stopped) in stopping.sorted(by: { $0.key < $1.key }) {
-            if let ring = waiting[index]?.ring { stopped(ring.base) }
-        }
+        for (_, (ring, _, stopped)) in waiting.sorted(by: { $0.key < $1.key }) { stopped?(ring.base) }
         abandoned = []
         waiting = [:]
-        stopping = [:]
     }
 
     /// With that rule broken, makes a request's status byte go elsewhere until the used element is stored.
